@@ -1,0 +1,129 @@
+// Package engine is what a Go program imports to run a model: Open a folder,
+// Generate tokens, or drive a Sequence step by step.
+//
+//	m, err := engine.Open(ctx, os.DirFS("models/qwen3-next"), engine.Options{})
+//	result, err := m.Generate(ctx, engine.Request{Prompt: ids, MaxTokens: 64}, print)
+package engine
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/roundhouse-ai/roundhouse/engine/ops"
+)
+
+// Options of Open. The zero value runs on every core with the model's context.
+type Options struct {
+	// Name is the id the model answers to; it appears in errors and results.
+	Name string
+	// Threads of the CPU engine; 0 for one a core.
+	Threads int
+	// Context limits prompt plus completion, in tokens; 0 for the model's own
+	// limit (max_position_embeddings).
+	Context int
+	// Streams is how many sequences can exist at once; 0 for 4. Each costs
+	// recurrent state, and KV pages as it grows.
+	Streams int
+	// PrefillChunk is the most prompt tokens of one step, a multiple of 64;
+	// 0 for 512. Splits change no bit.
+	PrefillChunk int
+	// IgnoreMemory loads even when the weights do not fit in free memory.
+	IgnoreMemory bool
+	// Progress, when set, is told how loading goes. It must return quickly.
+	Progress func(Progress)
+}
+
+// Progress of loading.
+type Progress struct {
+	Stage       string // "headers", "weights", "tokenizer", "ready"
+	Done, Total int64  // bytes, where the stage has bytes
+}
+
+// Sampling of a request: temperature, top-k, top-p, min-p, in this order.
+type Sampling struct {
+	Temperature float32 // 0 picks the most likely token
+	TopK        int     // 0 keeps all
+	TopP        float32 // 1 (or 0) keeps all
+	MinP        float32 // 0 keeps all
+	// Seed of the draws. The same request with the same seed draws the same
+	// tokens, alone or beside others, today and tomorrow.
+	Seed uint64
+}
+
+// Request asks for one completion.
+type Request struct {
+	Prompt    []int32
+	MaxTokens int // 0: as many as the context holds
+	Sampling  Sampling
+	Choice    uint32   // index of this completion within its request; keys the draws
+	Stop      []string // texts that end the completion and are left out of it
+	StopIDs   []int32  // ids that end it, beside the model's own end tokens
+	IgnoreEOS bool     // the model's end tokens do not end it
+	// Candidates is how many of the most likely tokens to report for each
+	// token, 0 to 256.
+	Candidates int
+	// PromptCandidates, when not nil, asks for the log-probability of every
+	// prompt token but the first, with so many candidates each.
+	PromptCandidates *int
+}
+
+// Token is one step of a completion.
+type Token struct {
+	ID int32
+	// Text may be shown now. It lags behind the ids while a character is
+	// incomplete or a stop text may be beginning; Result.Tail has the rest.
+	Text       string
+	Logprob    float32 // natural log, unmodified distribution
+	Candidates []ops.Candidate
+}
+
+// Reason says why a completion ended.
+type Reason string
+
+// Reasons.
+const (
+	Stopped   Reason = "stop"   // an end token or a stop text
+	OutOfRoom Reason = "length" // MaxTokens, or the context is full
+)
+
+// Result of a completion.
+type Result struct {
+	Reason     Reason
+	StopID     int32  // the id that ended it, -1 for none
+	StopText   string // the stop text that ended it
+	Tail       string // text held back until the end
+	Prompt     int    // prompt tokens
+	Completion int    // tokens made, the end token included
+	// PromptTokens are as asked for by Request.PromptCandidates.
+	PromptTokens []Token
+	Queued       time.Duration // until the first step of this request
+	Prefill      time.Duration // until the prompt was read
+	Decode       time.Duration // from there to the end
+}
+
+// ContextError refuses a request that does not fit in the context.
+type ContextError struct {
+	Prompt, MaxTokens, Limit int
+}
+
+func (e *ContextError) Error() string {
+	return fmt.Sprintf("prompt of %d tokens and max_tokens %d do not fit in the context of %d tokens: shorten the prompt or lower max_tokens",
+		e.Prompt, e.MaxTokens, e.Limit)
+}
+
+// Info describes an open model.
+type Info struct {
+	Name        string
+	Fingerprint string // weights, config, backend, kernels and numerics
+	Backend     ops.Caps
+	Context     int // the limit in force
+	Vocab       int // rows of the embedding
+	Tokens      int // ids the tokenizer knows; the rest are never drawn
+	Layers      int
+	Experts     int
+	TopK        int
+	WeightBytes int64
+	EOS         []int32
+	// Defaults are the sampling parameters of generation_config.json.
+	Defaults Sampling
+}
