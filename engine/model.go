@@ -1,0 +1,310 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"github.com/roundhouse-ai/roundhouse/engine/autoround"
+	"github.com/roundhouse-ai/roundhouse/engine/cache"
+	"github.com/roundhouse-ai/roundhouse/engine/chat"
+	"github.com/roundhouse-ai/roundhouse/engine/cpu"
+	"github.com/roundhouse-ai/roundhouse/engine/hostmem"
+	"github.com/roundhouse-ai/roundhouse/engine/ops"
+	"github.com/roundhouse-ai/roundhouse/engine/qwen3next"
+	"github.com/roundhouse-ai/roundhouse/engine/safetensors"
+	"github.com/roundhouse-ai/roundhouse/engine/tokenizer"
+)
+
+// defaultContext keeps the KV pool of an 80B checkpoint within 1.6 GB a stream
+// in fp32 where nobody asked for more; its own limit is 262,144.
+const defaultContext = 32768
+
+// logitsRows is the most rows with logits in one step: prompts whose
+// log-probabilities are asked for are read in pieces of it.
+const logitsRows = 64
+
+// Model is an open model: weights placed, programs recorded. Its methods are
+// safe for concurrent use; steps of concurrent streams take turns.
+type Model struct {
+	info      Info
+	cfg       *qwen3next.Config
+	weights   *qwen3next.Weights
+	files     *safetensors.Checkpoint
+	tokenizer *tokenizer.Tokenizer // nil when the folder has none
+	template  *chat.Template
+	special   chat.Value
+	chunk     int
+
+	backend ops.Backend
+	arenas  []ops.Arena
+	cache   *cache.Cache
+	buffers *qwen3next.Buffers
+	forward ops.Program
+	sample  ops.Program
+	draft   *draft
+
+	device chan struct{} // holds one token: its holder runs a step
+	mu     sync.Mutex
+	users  int // sequences alive
+	closed chan struct{}
+	idle   chan struct{} // closed when closed and no users are left
+}
+
+// Open loads the model in fsys: config.json, *.safetensors, and, where they are
+// there, tokenizer.json and a chat template. Memory is checked before weights
+// are touched.
+func Open(ctx context.Context, fsys fs.FS, opts Options) (*Model, error) {
+	m := &Model{device: make(chan struct{}, 1), closed: make(chan struct{}), idle: make(chan struct{})}
+	m.device <- struct{}{}
+	if err := m.open(ctx, fsys, opts); err != nil {
+		return nil, errors.Join(fmt.Errorf("open model %s: %w", opts.Name, err), m.Close())
+	}
+	return m, nil
+}
+
+func (m *Model) open(ctx context.Context, fsys fs.FS, opts Options) error {
+	report := opts.Progress
+	if report == nil {
+		report = func(Progress) {}
+	}
+	if err := m.bind(fsys, report); err != nil {
+		return err
+	}
+	report(Progress{Stage: "tokenizer"})
+	if err := m.text(fsys); err != nil {
+		return err
+	}
+	if err := m.limits(&opts); err != nil {
+		return err
+	}
+	m.backend = cpu.New(opts.Threads)
+	err := m.backend.Place(ctx, m.weights.All, func(done, total int64) {
+		report(Progress{Stage: "weights", Done: done, Total: total})
+	})
+	if err != nil {
+		return err
+	}
+	if err := m.record(opts.Streams); err != nil {
+		return err
+	}
+	m.describe(opts.Name)
+	report(Progress{Stage: "ready", Done: m.info.WeightBytes, Total: m.info.WeightBytes})
+	return nil
+}
+
+// bind reads configuration and headers and finds every tensor.
+func (m *Model) bind(fsys fs.FS, report func(Progress)) (err error) {
+	config, err := fs.ReadFile(fsys, "config.json")
+	if err != nil {
+		return fmt.Errorf("%w: is this a model folder?", err)
+	}
+	generation, err := fs.ReadFile(fsys, "generation_config.json")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if m.cfg, err = qwen3next.ParseConfig(config, generation); err != nil {
+		return err
+	}
+	quant, err := autoround.ReadConfig(fsys, config)
+	if err != nil {
+		return err
+	}
+	report(Progress{Stage: "headers"})
+	if m.files, err = safetensors.Open(fsys); err != nil {
+		return err
+	}
+	m.weights, err = qwen3next.Bind(m.files, m.cfg, quant)
+	return err
+}
+
+// text loads tokenizer and template. Neither is needed to compute.
+func (m *Model) text(fsys fs.FS) error {
+	data, err := fs.ReadFile(fsys, "tokenizer.json")
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	if m.tokenizer, err = tokenizer.Parse(data); err != nil {
+		return fmt.Errorf("tokenizer.json: %w", err)
+	}
+	if m.tokenizer.Size() > m.cfg.Vocab {
+		return fmt.Errorf("tokenizer.json has %d ids, the embedding only %d rows: the files do not belong together", m.tokenizer.Size(), m.cfg.Vocab)
+	}
+	m.template, m.special, err = chat.LoadFS(fsys)
+	return err
+}
+
+// limits fills in the options' defaults and checks the memory they ask for.
+func (m *Model) limits(opts *Options) error {
+	if opts.Context == 0 {
+		opts.Context = min(m.cfg.Context, defaultContext)
+	}
+	if opts.Context < 1 || opts.Context > m.cfg.Context {
+		return fmt.Errorf("context of %d tokens: the model allows 1 to %d", opts.Context, m.cfg.Context)
+	}
+	if opts.Streams == 0 {
+		opts.Streams = 4
+	}
+	if opts.PrefillChunk == 0 {
+		opts.PrefillChunk = 512
+	}
+	if opts.Streams < 0 || opts.PrefillChunk < 0 || opts.PrefillChunk%ops.ChunkTokens != 0 {
+		return fmt.Errorf("%d streams with prefill chunks of %d tokens: streams must be positive, chunks a multiple of %d",
+			opts.Streams, opts.PrefillChunk, ops.ChunkTokens)
+	}
+	m.info.Context, m.chunk = opts.Context, opts.PrefillChunk
+	for _, w := range m.weights.All.Matrices {
+		m.info.WeightBytes += w.Bytes()
+	}
+	need := m.info.WeightBytes + m.cfg.Shape().StateBytes()*int64(opts.Streams) + m.cfg.BufferBytes(m.chunk, logitsRows)
+	if free, ok := hostmem.Available(); ok && need > free && !opts.IgnoreMemory {
+		return fmt.Errorf("the model needs %.1f GB of memory (weights %.1f GB), %.1f GB are free: close other programs, lower the context or the streams, or use a machine with more memory",
+			float64(need)/1e9, float64(m.info.WeightBytes)/1e9, float64(free)/1e9)
+	}
+	return nil
+}
+
+// record allocates cache and buffers and records the programs.
+func (m *Model) record(streams int) (err error) {
+	shape, pages := m.cfg.Shape(), streams*cache.PagesFor(m.info.Context)
+	memory, err := m.arena("cache", shape.Bytes(pages, streams))
+	if err != nil {
+		return err
+	}
+	if m.cache, err = cache.New(memory, shape, pages, streams); err != nil {
+		return err
+	}
+	if memory, err = m.arena("buffers", m.cfg.BufferBytes(m.chunk, logitsRows)); err != nil {
+		return err
+	}
+	if m.buffers, err = qwen3next.NewBuffers(memory, m.cfg, m.chunk, logitsRows); err != nil {
+		return err
+	}
+	m.forward, err = m.backend.Record(m.chunk, func(set ops.Set) error {
+		qwen3next.Forward(set, m.cfg, m.weights, m.cache, m.buffers)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	tokens := m.cfg.Vocab
+	if m.tokenizer != nil {
+		tokens = m.tokenizer.Size()
+	}
+	m.info.Tokens = tokens
+	m.sample, err = m.backend.Record(logitsRows, func(set ops.Set) error {
+		set.Sample(ops.SampleArgs{Logits: m.buffers.Logits, Vocabulary: m.cfg.Vocab, Tokens: tokens})
+		return nil
+	})
+	return err
+}
+
+func (m *Model) arena(name string, capacity int64) (ops.Arena, error) {
+	a, err := m.backend.NewArena(name, capacity)
+	if err == nil {
+		m.arenas = append(m.arenas, a)
+	}
+	return a, err
+}
+
+func (m *Model) describe(name string) {
+	caps := m.backend.Caps()
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%+v\n", *m.cfg)
+	for _, w := range m.weights.All.Matrices {
+		fmt.Fprintln(hash, w.Name, w.K, w.N, w.Layout, w.Bits, w.Group, w.Zeros, w.Weight.File, w.Weight.Offset)
+	}
+	m.info.Fingerprint = fmt.Sprintf("%x-%s-%s-%s", hash.Sum(nil)[:8], caps.Name, caps.Kernels, caps.Numerics)
+	m.info.Name = name
+	m.info.Backend = caps
+	m.info.Vocab, m.info.Layers = m.cfg.Vocab, m.cfg.Layers
+	m.info.Experts, m.info.TopK = m.cfg.Experts, m.cfg.TopK
+	m.info.EOS = m.cfg.EOS
+	m.info.Defaults = Sampling{Temperature: m.cfg.Temperature, TopK: m.cfg.DefaultTopK, TopP: m.cfg.TopP}
+}
+
+// Info describes the model.
+func (m *Model) Info() Info { return m.info }
+
+// Tokenizer returns the model's tokenizer, nil when its folder has none.
+func (m *Model) Tokenizer() *tokenizer.Tokenizer { return m.tokenizer }
+
+// Template returns the model's chat template, nil when its folder has none.
+func (m *Model) Template() *chat.Template { return m.template }
+
+// SpecialTokens are the variables that templates expect beside the messages:
+// bos_token, eos_token and their kin.
+func (m *Model) SpecialTokens() chat.Value { return m.special }
+
+// Warnings lists oddities of the checkpoint that do not keep it from running.
+func (m *Model) Warnings() []string { return m.weights.Warnings }
+
+// Close waits for running sequences to be released and frees everything.
+// Sequences waiting for admission, and new ones, get ErrClosed.
+func (m *Model) Close() error {
+	m.mu.Lock()
+	select {
+	case <-m.closed:
+		m.mu.Unlock()
+		return nil
+	default:
+	}
+	close(m.closed)
+	if m.users == 0 {
+		close(m.idle)
+	}
+	m.mu.Unlock()
+	<-m.idle
+	var errs []error
+	for _, p := range []ops.Program{m.forward, m.sample} {
+		if p != nil {
+			errs = append(errs, p.Close())
+		}
+	}
+	for _, a := range m.arenas {
+		errs = append(errs, a.Close())
+	}
+	if m.backend != nil {
+		errs = append(errs, m.backend.Close())
+	}
+	if m.files != nil {
+		errs = append(errs, m.files.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// ErrClosed is returned by what was asked of a model after Close.
+var ErrClosed = errors.New("the model is closed")
+
+// enter counts a user, unless the model is closed.
+func (m *Model) enter() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	select {
+	case <-m.closed:
+		return ErrClosed
+	default:
+		m.users++
+		return nil
+	}
+}
+
+func (m *Model) leave() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.users--
+	select {
+	case <-m.closed:
+		if m.users == 0 {
+			close(m.idle)
+		}
+	default:
+	}
+}
+

@@ -1,0 +1,174 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/roundhouse-ai/roundhouse/engine/cache"
+	"github.com/roundhouse-ai/roundhouse/engine/ops"
+)
+
+// Sequence is a place in the cache: tokens that were read, and room for more.
+// One goroutine uses it at a time; Release gives it back.
+type Sequence struct {
+	m      *Model
+	place  *cache.Sequence
+	length int // tokens read
+	limit  int
+}
+
+// StepOptions asks for more than the state of a step.
+type StepOptions struct {
+	// Logits are the offsets among the given tokens, ascending, whose logits
+	// Rows is called with.
+	Logits []int
+	// Rows sees each asked row [vocabulary] once. It must copy what it keeps.
+	Rows func(offset int, logits []float32)
+	// Sampling asks for a draw from each row of Logits.
+	Sampling []ops.Sampling
+	// Tap sees the values inside phases, where the backend can show them.
+	Tap func(layer int, what string, width int, data []float32)
+	// StepForm reads the tokens in step form (ops.Replay) and not in chunks.
+	StepForm bool
+}
+
+// NewSequence waits for room for so many tokens.
+func (m *Model) NewSequence(ctx context.Context, tokens int) (*Sequence, error) {
+	if tokens < 1 || tokens > m.info.Context {
+		return nil, &ContextError{Prompt: tokens, Limit: m.info.Context}
+	}
+	if err := m.enter(); err != nil {
+		return nil, err
+	}
+	place, err := m.acquire(ctx, tokens)
+	if err != nil {
+		m.leave()
+		return nil, err
+	}
+	return &Sequence{m: m, place: place, limit: tokens}, nil
+}
+
+// acquire waits for the cache, and no longer than the model stays open.
+func (m *Model) acquire(ctx context.Context, tokens int) (*cache.Sequence, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, func() {})
+	defer stop()
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-m.closed:
+			cancel(ErrClosed)
+		case <-ctx.Done():
+		}
+	}()
+	place, err := m.cache.Acquire(ctx, tokens)
+	cancel(nil)
+	<-watched
+	return place, err
+}
+
+// Release gives the sequence's memory back. A second call does nothing.
+func (s *Sequence) Release() {
+	if s.place == nil {
+		return
+	}
+	s.place.Release()
+	s.place = nil
+	s.m.leave()
+}
+
+// Length returns how many tokens the sequence has read.
+func (s *Sequence) Length() int { return s.length }
+
+// Read feeds tokens, in steps that end on absolute chunk borders, so that the
+// split changes no bit. It returns one sample for each of opts.Sampling. After
+// an error the sequence's state is lost: release it.
+func (s *Sequence) Read(ctx context.Context, ids []int32, opts StepOptions) ([]ops.Sample, error) {
+	if s.length+len(ids) > s.limit {
+		return nil, fmt.Errorf("sequence with room for %d tokens has read %d: %d more do not fit", s.limit, s.length, len(ids))
+	}
+	samples := make([]ops.Sample, 0, len(opts.Sampling))
+	wanted := opts.Logits
+	for offset := 0; offset < len(ids); {
+		n := s.m.chunk - s.length%ops.ChunkTokens // ends on a border
+		if len(wanted) > 0 {
+			n = min(n, logitsRows-s.length%ops.ChunkTokens)
+		}
+		n = min(n, len(ids)-offset)
+		rows := 0
+		for rows < len(wanted) && wanted[rows] < offset+n {
+			rows++
+		}
+		draws := opts.Sampling
+		if len(draws) > 0 {
+			draws = draws[len(samples):][:rows]
+		}
+		got, err := s.step(ctx, ids[offset:offset+n], offset, wanted[:rows], draws, opts)
+		if err != nil {
+			return nil, err
+		}
+		samples = append(samples, got...)
+		wanted, offset = wanted[rows:], offset+n
+	}
+	return samples, nil
+}
+
+// step runs one step of the device: forward, then the draws.
+func (s *Sequence) step(ctx context.Context, ids []int32, offset int, wanted []int, draws []ops.Sampling, opts StepOptions) ([]ops.Sample, error) {
+	m := s.m
+	segment := ops.Segment{Slot: s.place.Slot, Start: s.length, Len: len(ids), Pages: s.place.Pages}
+	switch {
+	case opts.StepForm && len(ids) == 1:
+		segment.Kind = ops.Decode
+	case opts.StepForm:
+		segment.Kind = ops.Replay
+	}
+	for _, at := range wanted {
+		segment.Logits = append(segment.Logits, at-offset)
+	}
+	step := &ops.Step{IDs: ids, Segments: []ops.Segment{segment}, Sampling: draws, Tap: opts.Tap}
+	select {
+	case <-m.device:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { m.device <- struct{}{} }()
+	if err := replay(ctx, m.forward, step); err != nil {
+		return nil, err
+	}
+	s.length += len(ids)
+	if opts.Rows != nil {
+		if err := m.rows(wanted, opts.Rows); err != nil {
+			return nil, err
+		}
+	}
+	if len(draws) == 0 {
+		return nil, nil
+	}
+	step.Samples = make([]ops.Sample, len(draws))
+	err := replay(ctx, m.sample, step)
+	return step.Samples, err
+}
+
+// replay submits a step to a program and waits for it.
+func replay(ctx context.Context, p ops.Program, step *ops.Step) error {
+	ticket, err := p.Submit(step)
+	if err != nil {
+		return err
+	}
+	return ticket.Wait(ctx)
+}
+
+// rows shows each wanted row of logits.
+func (m *Model) rows(wanted []int, show func(int, []float32)) error {
+	row := make([]float32, m.cfg.Vocab)
+	for i, offset := range wanted {
+		if err := m.read(row, m.buffers.Logits.Slice(int64(i*m.cfg.Vocab), int64(m.cfg.Vocab))); err != nil {
+			return err
+		}
+		show(offset, row)
+	}
+	return nil
+}
