@@ -29,14 +29,14 @@ type State struct {
 
 // State copies what the sequence carries in a layer.
 func (s *Sequence) State(layer int) (State, error) {
-	if layer < 0 || layer >= s.m.cfg.Layers {
-		return State{}, fmt.Errorf("layer %d of a model of %d layers", layer, s.m.cfg.Layers)
+	if layer < 0 || layer >= len(s.stack.cache.Layers) {
+		return State{}, fmt.Errorf("layer %d of a stack of %d layers", layer, len(s.stack.cache.Layers))
 	}
-	l, slot := s.m.cache.Layers[layer], int64(s.place.Slot)
+	l, slot := s.stack.cache.Layers[layer], int64(s.place.Slot)
 	delta := s.m.cfg.Delta
 	var state State
 	var err error
-	if s.m.cfg.Attention[layer] {
+	if s.stack.shape.Attention[layer] {
 		if state.Keys, err = s.pages(l.Keys); err == nil {
 			state.Values, err = s.pages(l.Values)
 		}

@@ -36,22 +36,29 @@ type Model struct {
 	files     *safetensors.Checkpoint
 	tokenizer *tokenizer.Tokenizer // nil when the folder has none
 	template  *chat.Template
-	special   chat.Value
+	special   *chat.Map
 	chunk     int
 
 	backend ops.Backend
 	arenas  []ops.Arena
-	cache   *cache.Cache
 	buffers *qwen3next.Buffers
-	forward ops.Program
+	main    *stack
+	draft   *stack // nil without an MTP layer
 	sample  ops.Program
-	draft   *draft
 
 	device chan struct{} // holds one token: its holder runs a step
 	mu     sync.Mutex
 	users  int // sequences alive
 	closed chan struct{}
 	idle   chan struct{} // closed when closed and no users are left
+}
+
+// stack is a recorded run of layers with the cache they keep: the model's, or
+// its draft layer.
+type stack struct {
+	forward ops.Program
+	cache   *cache.Cache
+	shape   cache.Shape
 }
 
 // Open loads the model in fsys: config.json, *.safetensors, and, where they are
@@ -136,7 +143,10 @@ func (m *Model) text(fsys fs.FS) error {
 	if m.tokenizer.Size() > m.cfg.Vocab {
 		return fmt.Errorf("tokenizer.json has %d ids, the embedding only %d rows: the files do not belong together", m.tokenizer.Size(), m.cfg.Vocab)
 	}
-	m.template, m.special, err = chat.LoadFS(fsys)
+	if m.template, err = chat.Load(fsys); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	m.special, err = chat.LoadSpecialTokens(fsys)
 	return err
 }
 
@@ -170,39 +180,51 @@ func (m *Model) limits(opts *Options) error {
 	return nil
 }
 
-// record allocates cache and buffers and records the programs.
-func (m *Model) record(streams int) (err error) {
-	shape, pages := m.cfg.Shape(), streams*cache.PagesFor(m.info.Context)
-	memory, err := m.arena("cache", shape.Bytes(pages, streams))
+// record allocates buffers and caches and records the programs.
+func (m *Model) record(streams int) error {
+	memory, err := m.arena("buffers", m.cfg.BufferBytes(m.chunk, logitsRows))
 	if err != nil {
-		return err
-	}
-	if m.cache, err = cache.New(memory, shape, pages, streams); err != nil {
-		return err
-	}
-	if memory, err = m.arena("buffers", m.cfg.BufferBytes(m.chunk, logitsRows)); err != nil {
 		return err
 	}
 	if m.buffers, err = qwen3next.NewBuffers(memory, m.cfg, m.chunk, logitsRows); err != nil {
 		return err
 	}
-	m.forward, err = m.backend.Record(m.chunk, func(set ops.Set) error {
-		qwen3next.Forward(set, m.cfg, m.weights, m.cache, m.buffers)
-		return nil
-	})
-	if err != nil {
+	if m.main, err = m.stack("cache", m.cfg.Shape(), streams, qwen3next.Forward); err != nil {
 		return err
 	}
-	tokens := m.cfg.Vocab
-	if m.tokenizer != nil {
-		tokens = m.tokenizer.Size()
+	if m.weights.Draft != nil {
+		if m.draft, err = m.stack("draft cache", m.cfg.DraftShape(), streams, qwen3next.Draft); err != nil {
+			return err
+		}
 	}
-	m.info.Tokens = tokens
+	m.info.Tokens = m.cfg.Vocab
+	if m.tokenizer != nil {
+		m.info.Tokens = m.tokenizer.Size()
+	}
 	m.sample, err = m.backend.Record(logitsRows, func(set ops.Set) error {
-		set.Sample(ops.SampleArgs{Logits: m.buffers.Logits, Vocabulary: m.cfg.Vocab, Tokens: tokens})
+		set.Sample(ops.SampleArgs{Logits: m.buffers.Logits, Vocabulary: m.cfg.Vocab, Tokens: m.info.Tokens})
 		return nil
 	})
 	return err
+}
+
+// stack allocates a cache for so many streams and records what fills it.
+func (m *Model) stack(name string, shape cache.Shape, streams int,
+	forward func(ops.Set, *qwen3next.Config, *qwen3next.Weights, *cache.Cache, *qwen3next.Buffers)) (*stack, error) {
+	pages := streams * cache.PagesFor(m.info.Context)
+	memory, err := m.arena(name, shape.Bytes(pages, streams))
+	if err != nil {
+		return nil, err
+	}
+	s := &stack{shape: shape}
+	if s.cache, err = cache.New(memory, shape, pages, streams); err != nil {
+		return nil, err
+	}
+	s.forward, err = m.backend.Record(m.chunk, func(set ops.Set) error {
+		forward(set, m.cfg, m.weights, s.cache, m.buffers)
+		return nil
+	})
+	return s, err
 }
 
 func (m *Model) arena(name string, capacity int64) (ops.Arena, error) {
@@ -240,7 +262,7 @@ func (m *Model) Template() *chat.Template { return m.template }
 
 // SpecialTokens are the variables that templates expect beside the messages:
 // bos_token, eos_token and their kin.
-func (m *Model) SpecialTokens() chat.Value { return m.special }
+func (m *Model) SpecialTokens() *chat.Map { return m.special }
 
 // Warnings lists oddities of the checkpoint that do not keep it from running.
 func (m *Model) Warnings() []string { return m.weights.Warnings }
@@ -262,10 +284,13 @@ func (m *Model) Close() error {
 	m.mu.Unlock()
 	<-m.idle
 	var errs []error
-	for _, p := range []ops.Program{m.forward, m.sample} {
-		if p != nil {
-			errs = append(errs, p.Close())
+	for _, s := range []*stack{m.main, m.draft} {
+		if s != nil && s.forward != nil {
+			errs = append(errs, s.forward.Close())
 		}
+	}
+	if m.sample != nil {
+		errs = append(errs, m.sample.Close())
 	}
 	for _, a := range m.arenas {
 		errs = append(errs, a.Close())
@@ -307,4 +332,3 @@ func (m *Model) leave() {
 	default:
 	}
 }
-

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/roundhouse-ai/roundhouse/engine/cache"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
@@ -12,6 +14,7 @@ import (
 // One goroutine uses it at a time; Release gives it back.
 type Sequence struct {
 	m      *Model
+	stack  *stack
 	place  *cache.Sequence
 	length int // tokens read
 	limit  int
@@ -28,45 +31,55 @@ type StepOptions struct {
 	Sampling []ops.Sampling
 	// Tap sees the values inside phases, where the backend can show them.
 	Tap func(layer int, what string, width int, data []float32)
+	// Hidden is what a draft sequence reads beside the ids: for each, the
+	// model's hidden state of the token before, after the final norm.
+	Hidden []float32
 	// StepForm reads the tokens in step form (ops.Replay) and not in chunks.
 	StepForm bool
 }
 
 // NewSequence waits for room for so many tokens.
 func (m *Model) NewSequence(ctx context.Context, tokens int) (*Sequence, error) {
+	return m.sequence(ctx, m.main, tokens)
+}
+
+// NewDraft waits for room in the draft (MTP) layer.
+func (m *Model) NewDraft(ctx context.Context, tokens int) (*Sequence, error) {
+	if m.draft == nil {
+		return nil, errors.New("this checkpoint has no draft (mtp) layer")
+	}
+	return m.sequence(ctx, m.draft, tokens)
+}
+
+func (m *Model) sequence(ctx context.Context, s *stack, tokens int) (*Sequence, error) {
 	if tokens < 1 || tokens > m.info.Context {
 		return nil, &ContextError{Prompt: tokens, Limit: m.info.Context}
 	}
 	if err := m.enter(); err != nil {
 		return nil, err
 	}
-	place, err := m.acquire(ctx, tokens)
+	place, err := m.acquire(ctx, s.cache, tokens)
 	if err != nil {
 		m.leave()
 		return nil, err
 	}
-	return &Sequence{m: m, place: place, limit: tokens}, nil
+	return &Sequence{m: m, stack: s, place: place, limit: tokens}, nil
 }
 
 // acquire waits for the cache, and no longer than the model stays open.
-func (m *Model) acquire(ctx context.Context, tokens int) (*cache.Sequence, error) {
+func (m *Model) acquire(ctx context.Context, c *cache.Cache, tokens int) (*cache.Sequence, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stop := context.AfterFunc(ctx, func() {})
-	defer stop()
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
+	var watch sync.WaitGroup
+	watch.Go(func() {
 		select {
 		case <-m.closed:
 			cancel(ErrClosed)
 		case <-ctx.Done():
 		}
-	}()
-	place, err := m.cache.Acquire(ctx, tokens)
-	cancel(nil)
-	<-watched
-	return place, err
+	})
+	defer watch.Wait()
+	defer cancel(nil)
+	return c.Acquire(ctx, tokens)
 }
 
 // Release gives the sequence's memory back. A second call does nothing.
@@ -129,13 +142,16 @@ func (s *Sequence) step(ctx context.Context, ids []int32, offset int, wanted []i
 		segment.Logits = append(segment.Logits, at-offset)
 	}
 	step := &ops.Step{IDs: ids, Segments: []ops.Segment{segment}, Sampling: draws, Tap: opts.Tap}
+	if width := m.cfg.Hidden; opts.Hidden != nil {
+		step.Hidden = opts.Hidden[offset*width:][:len(ids)*width]
+	}
 	select {
 	case <-m.device:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
 	defer func() { m.device <- struct{}{} }()
-	if err := replay(ctx, m.forward, step); err != nil {
+	if err := replay(ctx, s.stack.forward, step); err != nil {
 		return nil, err
 	}
 	s.length += len(ids)

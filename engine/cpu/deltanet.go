@@ -316,4 +316,3 @@ func (r *run) tapColumns(layer int, what string, data []float32, stride, c0, c1 
 	}
 	r.tap(layer, what, c1-c0, part)
 }
-

@@ -20,7 +20,7 @@ type arena struct {
 
 // NewArena implements ops.Backend.
 func (b *Backend) NewArena(name string, capacity int64) (ops.Arena, error) {
-	memory, err := unix.Mmap(-1, 0, int(max(capacity, 64)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	memory, err := unix.Mmap(-1, 0, int(max(capacity, 64)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
 	if err != nil {
 		return nil, fmt.Errorf("cpu: reserve %d bytes for %s: %w: lower the context or the number of streams", capacity, name, err)
 	}

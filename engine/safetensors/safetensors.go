@@ -1,0 +1,507 @@
+// Package safetensors reads model folders: the headers of all *.safetensors
+// files, checked against the bytes that are there, and the tensors' data,
+// memory-mapped. Format: https://github.com/huggingface/safetensors (8 bytes of
+// header length, JSON header, data).
+//
+// Nothing of a file is trusted: lengths are bounded before memory is taken, and
+// every problem is reported with file, tensor and offset, all in one error.
+package safetensors
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Bounds of what is read. The largest header known, the real model's, is 21 MB
+// in all with 227,088 tensors.
+const (
+	maxHeader  = 100 << 20 // bytes, the format's own bound
+	maxIndex   = 256 << 20
+	maxTensors = 4_000_000
+	maxFiles   = 4096
+	maxName    = 512
+	maxRank    = 8
+)
+
+// DType is the element type of a stored tensor.
+type DType string
+
+// The types that models here use. Others are kept by name and sized by dtypeSize.
+const (
+	F32  DType = "F32"
+	F16  DType = "F16"
+	BF16 DType = "BF16"
+	I32  DType = "I32"
+	I64  DType = "I64"
+	U8   DType = "U8"
+)
+
+var dtypeSize = map[DType]int64{
+	"BOOL": 1, U8: 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, F16: 2, BF16: 2,
+	I32: 4, "U32": 4, F32: 4, I64: 8, "U64": 8, "F64": 8,
+}
+
+// Tensor is one entry of a header.
+type Tensor struct {
+	Name   string
+	DType  DType
+	Shape  []int64
+	File   string
+	Offset int64 // of the data, from the start of the file
+	Bytes  int64
+
+	file *File
+}
+
+// Data returns the tensor's bytes, little-endian, mapped and read-only.
+func (t *Tensor) Data() []byte { return t.file.data[t.Offset:][:t.Bytes:t.Bytes] }
+
+// Finding is one problem of a folder.
+type Finding struct {
+	File   string
+	Tensor string // empty when the file as a whole is meant
+	Offset int64  // in the file, -1 when there is none
+	What   string
+}
+
+func (f Finding) Error() string {
+	var b strings.Builder
+	b.WriteString(f.File)
+	if f.Tensor != "" {
+		fmt.Fprintf(&b, ": tensor %q", f.Tensor)
+	}
+	if f.Offset >= 0 {
+		fmt.Fprintf(&b, " at offset %d", f.Offset)
+	}
+	return b.String() + ": " + f.What
+}
+
+// Problems is all that is wrong with a folder, in order of files.
+type Problems []Finding
+
+func (p Problems) Error() string {
+	lines := make([]string, 0, len(p))
+	for i, f := range p {
+		if i == 50 {
+			lines = append(lines, fmt.Sprintf("and %d more", len(p)-i))
+			break
+		}
+		lines = append(lines, f.Error())
+	}
+	return strings.Join(lines, "\n")
+}
+
+// File is one open *.safetensors file.
+type File struct {
+	Name    string
+	Size    int64
+	Header  []byte // the JSON, for hashing; nil once Forget was called
+	Tensors []Tensor
+
+	data  []byte
+	unmap func() error
+}
+
+// Checkpoint is the open files of a folder.
+type Checkpoint struct {
+	Files  []*File
+	byName map[string]*Tensor
+	// IndexTotal is metadata.total_size of the index, 0 without one. It does
+	// not count extra files.
+	IndexTotal int64
+	// Unlisted are files with tensors that the index does not name.
+	Unlisted []string
+}
+
+// Open reads the headers of every *.safetensors file in fsys and checks them
+// and the index, if there is one. The error is a Problems.
+func Open(fsys fs.FS) (*Checkpoint, error) {
+	names, err := fs.Glob(fsys, "*.safetensors")
+	if err != nil {
+		return nil, err
+	}
+	if len(names) > maxFiles {
+		return nil, fmt.Errorf("%d safetensors files: at most %d are read", len(names), maxFiles)
+	}
+	c := &Checkpoint{Files: make([]*File, len(names))}
+	found := make([]Problems, len(names))
+	var wait sync.WaitGroup
+	for i, name := range names {
+		wait.Go(func() { c.Files[i], found[i] = openFile(fsys, name) })
+	}
+	wait.Wait()
+	problems := slices.Concat(found...)
+	c.Files = slices.DeleteFunc(c.Files, func(f *File) bool { return f == nil })
+	problems = append(problems, c.join()...)
+	problems = append(problems, c.checkIndex(fsys, names)...)
+	if len(names) == 0 && len(problems) == 0 {
+		problems = append(problems, Finding{File: ".", Offset: -1, What: "no *.safetensors files in the folder"})
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems, c.Close())
+	}
+	return c, nil
+}
+
+// OpenFile reads one file by itself.
+func OpenFile(fsys fs.FS, name string) (*Checkpoint, error) {
+	f, problems := openFile(fsys, name)
+	c := &Checkpoint{}
+	if f != nil {
+		c.Files = []*File{f}
+	}
+	problems = append(problems, c.join()...)
+	if len(problems) > 0 {
+		return nil, errors.Join(problems, c.Close())
+	}
+	return c, nil
+}
+
+// join puts the tensors of all files under their names.
+func (c *Checkpoint) join() (problems Problems) {
+	total := 0
+	for _, f := range c.Files {
+		total += len(f.Tensors)
+	}
+	c.byName = make(map[string]*Tensor, total)
+	for _, f := range c.Files {
+		for i := range f.Tensors {
+			t := &f.Tensors[i]
+			if other, dup := c.byName[t.Name]; dup {
+				problems = append(problems, Finding{f.Name, t.Name, t.Offset, "duplicate: the tensor is in " + other.File + " too"})
+				continue
+			}
+			c.byName[t.Name] = t
+		}
+	}
+	return problems
+}
+
+// Lookup finds a tensor by name.
+func (c *Checkpoint) Lookup(name string) (*Tensor, bool) {
+	t, ok := c.byName[name]
+	return t, ok
+}
+
+// Count returns the number of tensors.
+func (c *Checkpoint) Count() int { return len(c.byName) }
+
+// Close unmaps the files. Views of tensors are dead afterwards.
+func (c *Checkpoint) Close() error {
+	var errs []error
+	for _, f := range c.Files {
+		if f != nil && f.unmap != nil {
+			errs = append(errs, f.unmap())
+			f.unmap, f.data = nil, nil
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// openFile maps one file and reads its header. A nil File means that not even
+// that was possible.
+func openFile(fsys fs.FS, name string) (*File, Problems) {
+	fail := func(offset int64, format string, args ...any) (*File, Problems) {
+		return nil, Problems{{name, "", offset, fmt.Sprintf(format, args...)}}
+	}
+	file, err := fsys.Open(name)
+	if err != nil {
+		return fail(-1, "cannot be opened (a link to nowhere?): %v", err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return fail(-1, "%v", err)
+	case !info.Mode().IsRegular():
+		return fail(-1, "is not a regular file")
+	case info.Size() < 8:
+		return fail(0, "has %d bytes: the download is incomplete, a header needs 8 and more", info.Size())
+	}
+	data, unmap, err := contents(file, info.Size())
+	if err != nil {
+		return fail(-1, "cannot be read: %v", err)
+	}
+	f := &File{Name: name, Size: info.Size(), data: data, unmap: unmap}
+	length := binary.LittleEndian.Uint64(data)
+	switch {
+	case bytes.HasPrefix(data, []byte("version https://git-lfs")):
+		f, problems := fail(0, "is a git-lfs pointer, not the file: run `git lfs pull` in the folder, or download it anew")
+		return f, append(problems, closing(name, unmap)...)
+	case length > maxHeader:
+		f, problems := fail(0, "header of %d bytes: at most %d are possible, this is no safetensors file", length, maxHeader)
+		return f, append(problems, closing(name, unmap)...)
+	case int64(length) > f.Size-8:
+		f, problems := fail(0, "header of %d bytes in a file of %d: the download is incomplete", length, f.Size)
+		return f, append(problems, closing(name, unmap)...)
+	}
+	f.Header = data[8 : 8+length]
+	return f, f.parse(8 + int64(length))
+}
+
+func closing(name string, unmap func() error) Problems {
+	if err := unmap(); err != nil {
+		return Problems{{name, "", -1, err.Error()}}
+	}
+	return nil
+}
+
+// parse reads the header's tensors, whose data starts at base, and checks that
+// they cover the file without gap or overlap.
+func (f *File) parse(base int64) (problems Problems) {
+	s := &scanner{data: f.Header}
+	seen := make(map[string]bool)
+	err := s.object(func(key []byte) error {
+		if string(key) == "__metadata__" {
+			return s.skip(4)
+		}
+		if len(f.Tensors) == maxTensors {
+			return s.errorf("more than %d tensors", maxTensors)
+		}
+		name := string(key)
+		if len(name) == 0 || len(name) > maxName {
+			return s.errorf("a tensor name of %d bytes: 1 to %d are possible", len(name), maxName)
+		}
+		t, err := s.tensor()
+		if err != nil {
+			return fmt.Errorf("tensor %q: %w", name, err)
+		}
+		t.Name, t.File, t.file = name, f.Name, f
+		t.Offset += base
+		if seen[name] {
+			problems = append(problems, Finding{f.Name, name, t.Offset, "duplicate: the header lists the tensor twice"})
+			return nil
+		}
+		seen[name] = true
+		if what := t.check(base, f.Size); what != "" {
+			problems = append(problems, Finding{f.Name, name, t.Offset, what})
+			return nil
+		}
+		f.Tensors = append(f.Tensors, t)
+		return nil
+	})
+	if err == nil {
+		err = s.end()
+	}
+	if err != nil {
+		return append(problems, Finding{f.Name, "", 8 + int64(s.at), "the header is broken: " + err.Error()})
+	}
+	return append(problems, f.cover(base, len(problems) > 0)...)
+}
+
+// tensor reads {"dtype":..,"shape":[..],"data_offsets":[begin,end]}; Offset is
+// relative to the data, Bytes may be negative.
+func (s *scanner) tensor() (t Tensor, err error) {
+	var offsets []int64
+	fields := 0
+	err = s.object(func(key []byte) (err error) {
+		switch string(key) {
+		case "dtype":
+			var text []byte
+			text, err = s.text()
+			t.DType = dtype(text)
+			fields |= 1
+		case "shape":
+			t.Shape, err = s.numbers(make([]int64, 0, 2), maxRank)
+			fields |= 2
+		case "data_offsets":
+			var pair [2]int64
+			offsets, err = s.numbers(pair[:0], 2)
+			fields |= 4
+		default:
+			err = s.errorf("unknown field %q", key)
+		}
+		return err
+	})
+	if err == nil && (fields != 7 || len(offsets) != 2) {
+		err = s.errorf("dtype, shape and two data_offsets are needed")
+	}
+	if err != nil {
+		return t, err
+	}
+	t.Offset, t.Bytes = offsets[0], offsets[1]-offsets[0]
+	return t, nil
+}
+
+// dtype avoids an allocation for the common names.
+func dtype(text []byte) DType {
+	switch string(text) {
+	case "I32":
+		return I32
+	case "F16":
+		return F16
+	case "BF16":
+		return BF16
+	case "F32":
+		return F32
+	}
+	return DType(text)
+}
+
+// check compares type, shape and place; it returns what is wrong.
+func (t *Tensor) check(base, fileSize int64) string {
+	size, ok := dtypeSize[t.DType]
+	if !ok {
+		return fmt.Sprintf("has the unknown type %q", t.DType)
+	}
+	elements := int64(1)
+	for _, dim := range t.Shape {
+		if dim != 0 && elements > (1<<50)/dim {
+			return fmt.Sprintf("has the absurd shape %v", t.Shape)
+		}
+		elements *= dim
+	}
+	switch {
+	case t.Bytes < 0 || t.Offset-base < 0:
+		return "has data offsets that run backwards"
+	case t.Offset > fileSize || t.Bytes > fileSize-t.Offset:
+		return fmt.Sprintf("ends at %d, the file at %d: the download is incomplete", t.Offset+t.Bytes, fileSize)
+	case t.Bytes != elements*size:
+		return fmt.Sprintf("takes %d bytes, but %s %v needs %d", t.Bytes, t.DType, t.Shape, elements*size)
+	}
+	return ""
+}
+
+// cover checks that tensors follow one another from base to the end of the
+// file. Gaps are not reported where tensors were already refused.
+func (f *File) cover(base int64, refused bool) (problems Problems) {
+	order := make([]*Tensor, len(f.Tensors))
+	for i := range f.Tensors {
+		order[i] = &f.Tensors[i]
+	}
+	slices.SortFunc(order, func(a, b *Tensor) int {
+		if a.Offset != b.Offset {
+			return int(min(max(a.Offset-b.Offset, -1), 1))
+		}
+		return int(min(max(a.Bytes-b.Bytes, -1), 1))
+	})
+	end, before := base, ""
+	for _, t := range order {
+		switch {
+		case t.Offset < end && t.Bytes > 0:
+			problems = append(problems, Finding{f.Name, t.Name, t.Offset, fmt.Sprintf("overlaps %q, which ends at %d", before, end)})
+		case t.Offset > end && !refused:
+			problems = append(problems, Finding{f.Name, t.Name, t.Offset, fmt.Sprintf("leaves a gap of %d bytes before it", t.Offset-end)})
+		}
+		if t.Offset+t.Bytes > end {
+			end, before = t.Offset+t.Bytes, t.Name
+		}
+	}
+	if end < f.Size && !refused {
+		problems = append(problems, Finding{f.Name, "", end, fmt.Sprintf("%d bytes after the last tensor", f.Size-end)})
+	}
+	return problems
+}
+
+// contents maps a file of the operating system, and reads others.
+func contents(file fs.File, size int64) ([]byte, func() error, error) {
+	if f, ok := file.(interface{ Fd() uintptr }); ok {
+		return mapFile(f.Fd(), size)
+	}
+	data := make([]byte, size)
+	_, err := io.ReadFull(file, data)
+	return data, func() error { return nil }, err
+}
+
+// checkIndex compares model.safetensors.index.json with what is there. The
+// files are the truth; the index only tells what is missing.
+func (c *Checkpoint) checkIndex(fsys fs.FS, names []string) (problems Problems) {
+	const index = "model.safetensors.index.json"
+	file, err := fsys.Open(index)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	report := func(tensor, format string, args ...any) {
+		problems = append(problems, Finding{index, tensor, -1, fmt.Sprintf(format, args...)})
+	}
+	if err != nil {
+		report("", "%v", err)
+		return problems
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxIndex+1))
+	if err != nil || len(data) > maxIndex {
+		report("", "cannot be read, or is larger than %d bytes: %v", maxIndex, err)
+		return problems
+	}
+	missing := map[string]int{}
+	listed := map[string]bool{}
+	lost := 0
+	s := &scanner{data: data}
+	err = s.object(func(key []byte) error {
+		switch string(key) {
+		case "metadata":
+			return s.object(func(key []byte) (err error) {
+				if string(key) == "total_size" && s.next() >= '0' && s.next() <= '9' {
+					c.IndexTotal, err = s.number()
+					if s.at < len(s.data) && s.data[s.at] == '.' { // some writers put 1.0
+						return s.skip(1)
+					}
+					return err
+				}
+				return s.skip(8)
+			})
+		case "weight_map":
+			return s.object(func(key []byte) error {
+				tensor := string(key)
+				value, err := s.text()
+				if err != nil {
+					return err
+				}
+				shard := string(value)
+				if what := unsafeName(shard); what != "" {
+					report(tensor, "names the file %q, which %s", shard, what)
+					return nil
+				}
+				listed[shard] = true
+				if !slices.Contains(names, shard) {
+					missing[shard]++
+				} else if t, ok := c.byName[tensor]; !ok {
+					lost++
+					if lost <= 20 {
+						report(tensor, "should be in %s, which has no such tensor", shard)
+					}
+				} else if t.File != shard {
+					report(tensor, "should be in %s, but is in %s", shard, t.File)
+				}
+				return nil
+			})
+		}
+		return s.skip(8)
+	})
+	if err == nil {
+		err = s.end()
+	}
+	if err != nil {
+		report("", "is broken: %v", err)
+	}
+	for shard, tensors := range missing {
+		problems = append(problems, Finding{shard, "", -1, fmt.Sprintf("is missing: %d tensors of the index are in it", tensors)})
+	}
+	for _, name := range names {
+		if !listed[name] {
+			c.Unlisted = append(c.Unlisted, name)
+		}
+	}
+	slices.SortStableFunc(problems, func(a, b Finding) int { return strings.Compare(a.File, b.File) })
+	return problems
+}
+
+// unsafeName says why a file name from an index is refused, "" if it is not.
+func unsafeName(name string) string {
+	switch {
+	case name == "" || strings.ContainsAny(name, "/\\\x00") || name == "." || name == "..":
+		return "is no plain file name (no separators, no ..)"
+	case path.Ext(name) != ".safetensors":
+		return "does not end in .safetensors"
+	}
+	return ""
+}

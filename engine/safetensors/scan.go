@@ -1,0 +1,198 @@
+package safetensors
+
+import (
+	"fmt"
+	"strconv"
+	"unicode/utf8"
+)
+
+// scanner reads the JSON of a header or an index in one pass, without building
+// a tree: 227,088 tensors take a third of a second with encoding/json.
+type scanner struct {
+	data []byte
+	at   int
+}
+
+func (s *scanner) errorf(format string, args ...any) error {
+	return fmt.Errorf("at byte %d of the JSON: %s", s.at, fmt.Sprintf(format, args...))
+}
+
+func (s *scanner) space() {
+	for s.at < len(s.data) && (s.data[s.at] == ' ' || s.data[s.at] == '\n' || s.data[s.at] == '\t' || s.data[s.at] == '\r') {
+		s.at++
+	}
+}
+
+// next returns the next significant byte without taking it, 0 at the end.
+func (s *scanner) next() byte {
+	s.space()
+	if s.at == len(s.data) {
+		return 0
+	}
+	return s.data[s.at]
+}
+
+func (s *scanner) take(c byte) error {
+	if s.next() != c || s.at == len(s.data) {
+		return s.errorf("expected %q", c)
+	}
+	s.at++
+	return nil
+}
+
+// text reads a string. Plain ones are views of the data.
+func (s *scanner) text() ([]byte, error) {
+	if err := s.take('"'); err != nil {
+		return nil, err
+	}
+	for start := s.at; s.at < len(s.data); s.at++ {
+		switch c := s.data[s.at]; {
+		case c == '"':
+			text := s.data[start:s.at]
+			s.at++
+			if !utf8.Valid(text) {
+				return nil, s.errorf("a string is not UTF-8")
+			}
+			return text, nil
+		case c == '\\':
+			return s.escaped(start)
+		case c < 0x20:
+			return nil, s.errorf("a control character in a string")
+		}
+	}
+	return nil, s.errorf("a string does not end")
+}
+
+// escaped reads a string with escapes, which no writer of tensor names makes.
+func (s *scanner) escaped(start int) ([]byte, error) {
+	for ; s.at < len(s.data) && s.data[s.at] != '"'; s.at++ {
+		if s.data[s.at] == '\\' {
+			s.at++
+		}
+	}
+	if s.at >= len(s.data) {
+		return nil, s.errorf("a string does not end")
+	}
+	s.at++
+	text, err := strconv.Unquote(string(s.data[start-1 : s.at]))
+	if err != nil {
+		return nil, s.errorf("a string has escapes that this reader refuses")
+	}
+	return []byte(text), nil
+}
+
+// number reads a non-negative integer.
+func (s *scanner) number() (int64, error) {
+	start := s.at
+	if c := s.next(); c < '0' || c > '9' {
+		return 0, s.errorf("expected a non-negative integer")
+	}
+	start = s.at
+	var n int64
+	for ; s.at < len(s.data) && s.data[s.at] >= '0' && s.data[s.at] <= '9'; s.at++ {
+		if s.at-start == 18 {
+			return 0, s.errorf("a number has more than 18 digits")
+		}
+		n = n*10 + int64(s.data[s.at]-'0')
+	}
+	return n, nil
+}
+
+// object calls field for every key; field must read the value.
+func (s *scanner) object(field func(key []byte) error) error {
+	if err := s.take('{'); err != nil {
+		return err
+	}
+	if s.next() == '}' {
+		s.at++
+		return nil
+	}
+	for {
+		key, err := s.text()
+		if err != nil {
+			return err
+		}
+		if err := s.take(':'); err != nil {
+			return err
+		}
+		if err := field(key); err != nil {
+			return err
+		}
+		if s.next() != ',' {
+			return s.take('}')
+		}
+		s.at++
+	}
+}
+
+// numbers reads an array of at most limit non-negative integers into dst.
+func (s *scanner) numbers(dst []int64, limit int) ([]int64, error) {
+	if err := s.take('['); err != nil {
+		return nil, err
+	}
+	if s.next() == ']' {
+		s.at++
+		return dst, nil
+	}
+	for {
+		n, err := s.number()
+		if err != nil {
+			return nil, err
+		}
+		if len(dst) == limit {
+			return nil, s.errorf("more than %d numbers in a list", limit)
+		}
+		dst = append(dst, n)
+		if s.next() != ',' {
+			return dst, s.take(']')
+		}
+		s.at++
+	}
+}
+
+// skip passes over one value of any kind, nested at most depth deep.
+func (s *scanner) skip(depth int) error {
+	if depth == 0 {
+		return s.errorf("values are nested too deeply")
+	}
+	switch c := s.next(); {
+	case c == '"':
+		_, err := s.text()
+		return err
+	case c == '{':
+		return s.object(func([]byte) error { return s.skip(depth - 1) })
+	case c == '[':
+		s.at++
+		if s.next() == ']' {
+			s.at++
+			return nil
+		}
+		for {
+			if err := s.skip(depth - 1); err != nil {
+				return err
+			}
+			if s.next() != ',' {
+				return s.take(']')
+			}
+			s.at++
+		}
+	default:
+		start := s.at
+		for s.at < len(s.data) && (s.data[s.at] >= '0' && s.data[s.at] <= '9' || s.data[s.at] >= 'a' && s.data[s.at] <= 'z' ||
+			s.data[s.at] == '-' || s.data[s.at] == '+' || s.data[s.at] == '.' || s.data[s.at] == 'E') {
+			s.at++
+		}
+		if s.at == start {
+			return s.errorf("expected a value")
+		}
+		return nil
+	}
+}
+
+// end makes sure that nothing but space follows.
+func (s *scanner) end() error {
+	if s.next(); s.at != len(s.data) {
+		return s.errorf("unexpected text after the end")
+	}
+	return nil
+}
