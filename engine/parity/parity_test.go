@@ -1,0 +1,64 @@
+package parity
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/engine/ops/optest/shared"
+)
+
+func run(t *testing.T, model, golden string) *Report {
+	t.Helper()
+	m, err := engine.Open(context.Background(), os.DirFS(model), engine.Options{Name: filepath.Base(model)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	g, err := ReadGolden(os.DirFS(filepath.Dir(golden)), filepath.Base(golden))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	report, err := Run(context.Background(), m, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+func check(t *testing.T, model, golden string) {
+	report := run(t, model, golden)
+	for _, row := range report.Rows {
+		if !row.OK {
+			t.Errorf("%s: max abs %.3g (tolerance %.3g) cosine %.6f %s", row.Tensor, row.MaxAbs, row.Tolerance, row.Cosine, row.Note)
+		}
+	}
+	if len(report.Rows) == 0 || report.OK == t.Failed() {
+		t.Fatalf("report of %d rows says OK %v", len(report.Rows), report.OK)
+	}
+}
+
+// Every golden of the shared data folder.
+func TestGoldensShared(t *testing.T) {
+	dir, ok := shared.Dir()
+	if !ok {
+		t.Skip("shared data not found: every golden beside the committed ones")
+	}
+	goldens, err := filepath.Glob(filepath.Join(dir, "goldens", "micro", "*.safetensors"))
+	if err != nil || len(goldens) < 10 {
+		t.Fatalf("found %d micro goldens: %v", len(goldens), err)
+	}
+	for _, golden := range goldens {
+		name := strings.TrimSuffix(filepath.Base(golden), ".safetensors")
+		t.Run(name, func(t *testing.T) {
+			check(t, filepath.Join(dir, "models", "micro", strings.TrimSuffix(name, "-mtp")), golden)
+		})
+	}
+	t.Run("demo", func(t *testing.T) {
+		check(t, filepath.Join(dir, "models", "demo-int4-mixed"), filepath.Join(dir, "goldens", "demo-int4-mixed.safetensors"))
+	})
+}
