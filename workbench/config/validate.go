@@ -1,0 +1,134 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// validate checks every value; each error begins with the value's origin.
+func (e *Effective) validate() error {
+	var errs []error
+	for _, s := range settings {
+		if err := checks[s.Path](&e.Config); err != nil {
+			o := e.Origin(s.Path)
+			if o.Source == "flag" {
+				errs = append(errs, fmt.Errorf("%s: %w", o, err))
+			} else {
+				errs = append(errs, fmt.Errorf("%s: %s: %w", o, s.Path, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checks has one function for every setting.
+var checks = map[string]func(*Config) error{
+	"listen":     func(c *Config) error { return listenAddress(c.Listen) },
+	"api_key":    func(c *Config) error { return printable(c.APIKey, 1024) },
+	"model":      func(c *Config) error { return printable(c.Model, 4096) },
+	"model_name": func(c *Config) error { return printable(c.ModelName, 256) },
+	"models.dirs": func(c *Config) error {
+		return each(c.Models.Dirs, func(dir string) error { return notEmpty(dir, "a folder") })
+	},
+	"engine.threads": func(c *Config) error { return within(c.Engine.Threads, 0, 4096) },
+	"engine.context": func(c *Config) error { return within(c.Engine.Context, 0, 1<<24) },
+	"engine.streams": func(c *Config) error { return within(c.Engine.Streams, 0, 4096) },
+	"engine.prefill_chunk": func(c *Config) error {
+		if c.Engine.PrefillChunk%64 != 0 {
+			return fmt.Errorf("%d is not a multiple of 64", c.Engine.PrefillChunk)
+		}
+		return within(c.Engine.PrefillChunk, 0, 1<<16)
+	},
+	"server.max_body":        func(c *Config) error { return within(int(c.Server.MaxBody), 1<<10, 1<<30) },
+	"server.queue":           func(c *Config) error { return within(c.Server.Queue, 0, 1<<20) },
+	"server.allowed_hosts":   func(c *Config) error { return each(c.Server.AllowedHosts, hostName) },
+	"server.allowed_origins": func(c *Config) error { return each(c.Server.AllowedOrigins, origin) },
+	"server.shutdown_grace": func(c *Config) error {
+		if d := time.Duration(c.Server.ShutdownGrace); d < 0 || d > time.Hour {
+			return fmt.Errorf("%s is outside 0s to 1h", d)
+		}
+		return nil
+	},
+	"chat.special_tokens": func(c *Config) error { return oneOf(c.Chat.SpecialTokens, "text", "allow") },
+	"log.level":           func(c *Config) error { return oneOf(c.Log.Level, "debug", "info", "warn", "error") },
+	"log.format":          func(c *Config) error { return oneOf(c.Log.Format, "text", "json") },
+}
+
+func listenAddress(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%q is not an address: write HOST:PORT, such as 127.0.0.1:8480 or :0", addr)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("%q is not a port: 0 to 65535", port)
+	}
+	if strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == '/' }) {
+		return fmt.Errorf("%q is not a host", host)
+	}
+	return nil
+}
+
+func hostName(host string) error {
+	if host == "" || strings.ContainsAny(host, "/ @?#") || strings.ContainsFunc(host, unicode.IsControl) {
+		return fmt.Errorf("%q is not a host name: write it without scheme and path", host)
+	}
+	return nil
+}
+
+func origin(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Scheme+"://"+u.Host != text {
+		return fmt.Errorf("%q is not an origin: write scheme and host alone, such as https://app.example", text)
+	}
+	return nil
+}
+
+func within(n, low, high int) error {
+	if n < low || n > high {
+		return fmt.Errorf("%d is outside %d to %d", n, low, high)
+	}
+	return nil
+}
+
+func oneOf(value string, choices ...string) error {
+	if slices.Contains(choices, value) {
+		return nil
+	}
+	return fmt.Errorf("%q is none of %s", value, strings.Join(choices, ", "))
+}
+
+func printable(text string, most int) error {
+	if len(text) > most {
+		return fmt.Errorf("longer than %d bytes", most)
+	}
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		return errors.New("contains control characters")
+	}
+	return nil
+}
+
+func notEmpty(text, what string) error {
+	if text == "" {
+		return fmt.Errorf("an empty name is not %s", what)
+	}
+	return printable(text, 4096)
+}
+
+func each(list []string, check func(string) error) error {
+	if len(list) > 1024 {
+		return fmt.Errorf("%d entries, at most 1024", len(list))
+	}
+	for _, item := range list {
+		if err := check(item); err != nil {
+			return err
+		}
+	}
+	return nil
+}
