@@ -1,0 +1,321 @@
+package openai
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/roundhouse-ai/roundhouse/engine"
+)
+
+// chatRequest is a request for chat completions.
+type chatRequest struct {
+	params
+	conversation
+}
+
+// ChatCompletion is a response of /v1/chat/completions.
+type ChatCompletion struct {
+	chatHead
+	Choices []ChatChoice `json:"choices"`
+	Usage   *Usage       `json:"usage"`
+}
+
+// ChatChunk is one event of a streamed response.
+type ChatChunk struct {
+	chatHead
+	Choices []ChunkChoice `json:"choices"`
+	Usage   *Usage        `json:"usage"` // null but in the last chunk
+}
+
+// chatHead is what every chunk of a response repeats.
+type chatHead struct {
+	ID             string     `json:"id"`
+	Object         string     `json:"object"`
+	Created        int64      `json:"created"`
+	Model          string     `json:"model"`
+	Fingerprint    string     `json:"system_fingerprint"`
+	PromptTokenIDs []int32    `json:"prompt_token_ids,omitempty"`
+	Extension      *Extension `json:"roundhouse,omitempty"` // not in later chunks
+}
+
+// ChatChoice is one answer.
+type ChatChoice struct {
+	Index        int           `json:"index"`
+	Message      Message       `json:"message"`
+	Logprobs     *chatLogprobs `json:"logprobs"`
+	FinishReason string        `json:"finish_reason"`
+	StopReason   any           `json:"stop_reason"`
+	TokenIDs     []int32       `json:"token_ids,omitempty"`
+}
+
+// Message is what the model answered.
+type Message struct {
+	Role      string     `json:"role"`
+	Content   *string    `json:"content"`
+	Refusal   *string    `json:"refusal"`
+	Reasoning *string    `json:"reasoning_content,omitempty"`
+	ToolCalls []ToolCall `json:"tool_calls,omitempty"`
+}
+
+// ToolCall is a call the model asks for.
+type ToolCall struct {
+	Index    *int         `json:"index,omitempty"` // in chunks only
+	ID       string       `json:"id"`
+	Type     string       `json:"type"`
+	Function CallFunction `json:"function"`
+}
+
+// CallFunction names the function; Arguments is a JSON object as text.
+type CallFunction struct {
+	Name      string `json:"name"`
+	Arguments string `json:"arguments"`
+}
+
+// ChunkChoice is a part of an answer.
+type ChunkChoice struct {
+	Index        int           `json:"index"`
+	Delta        Delta         `json:"delta"`
+	Logprobs     *chatLogprobs `json:"logprobs"`
+	FinishReason *string       `json:"finish_reason"`
+	StopReason   any           `json:"stop_reason,omitempty"`
+	TokenIDs     []int32       `json:"token_ids,omitempty"`
+}
+
+// Delta is what a chunk adds to the message.
+type Delta struct {
+	Role      string     `json:"role,omitempty"`
+	Content   *string    `json:"content,omitempty"`
+	Reasoning *string    `json:"reasoning_content,omitempty"`
+	ToolCalls []ToolCall `json:"tool_calls,omitempty"`
+}
+
+// chatCompletions is POST /v1/chat/completions.
+func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
+	m, err := s.current()
+	if err != nil {
+		return err
+	}
+	body, err := s.body(w, r)
+	if err != nil {
+		return err
+	}
+	f, bad := parse(body)
+	if bad != nil {
+		return bad
+	}
+	req, err := readChatRequest(f, m)
+	if err != nil {
+		return err
+	}
+	ids, thinking, err := s.encode(r.Context(), m, req.conversation)
+	if err != nil {
+		return err
+	}
+	info := m.Info()
+	if err := room(ids, req.request, info); err != nil {
+		return err
+	}
+	leave, err := s.admit()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	req.request.Prompt = ids
+	c := &chatRun{
+		model: m, req: req, thinking: thinking, log: entryOf(r.Context()),
+		head: chatHead{
+			ID: "chatcmpl-" + randomID(), Object: "chat.completion", Created: time.Now().Unix(),
+			Model: info.Name, Fingerprint: info.Fingerprint,
+			Extension: &Extension{Seed: req.request.Sampling.Seed, Warnings: *f.warnings},
+		},
+	}
+	if req.tokenIDs {
+		c.head.PromptTokenIDs = ids
+	}
+	if !req.stream {
+		whole, err := c.whole(r.Context())
+		if err != nil {
+			return err
+		}
+		writeJSON(w, http.StatusOK, whole)
+		return nil
+	}
+	c.head.Object = "chat.completion.chunk"
+	out, ctx := openStream(r.Context(), w, s.cfg.KeepAlive)
+	defer out.close()
+	if err := c.stream(ctx, out); err != nil {
+		e := toError(ctx, err)
+		c.log.err = e.code()
+		out.fail(e)
+	}
+	return nil
+}
+
+func readChatRequest(f *fields, m Model) (*chatRequest, error) {
+	info := m.Info()
+	if err := f.model(info); err != nil {
+		return nil, err
+	}
+	req := &chatRequest{params: f.params(info), conversation: f.conversation()}
+	var limit, newer *int
+	f.take("max_tokens", &limit)
+	between(f, "max_tokens", limit, 1, 1<<30)
+	f.take("max_completion_tokens", &newer)
+	between(f, "max_completion_tokens", newer, 1, 1<<30)
+	if limit != nil && newer != nil && *limit != *newer {
+		f.fail("and max_tokens differ: send one of them", "max_completion_tokens")
+	}
+	for _, n := range []*int{limit, newer} {
+		if n != nil {
+			req.request.MaxTokens = *n
+		}
+	}
+	f.take("logprobs", &req.logprobs)
+	if f.take("top_logprobs", &req.top) {
+		between(f, "top_logprobs", &req.top, 0, maxTop)
+		if !req.logprobs {
+			f.fail("is only allowed with logprobs: true", "top_logprobs")
+		}
+		req.request.Candidates = req.top
+	}
+	if err := f.rest(); err != nil {
+		return nil, err
+	}
+	return req, nil
+}
+
+// chatRun runs the choices of a request one after another.
+type chatRun struct {
+	model    Model
+	req      *chatRequest
+	head     chatHead
+	thinking bool
+	log      *logEntry
+	usage    Usage
+}
+
+// choice runs choice k and counts it.
+func (c *chatRun) choice(ctx context.Context, k int, send func(update) error) error {
+	req := c.req.request
+	req.Choice = uint32(k)
+	result, err := complete(ctx, c.model, req, c.splitter(), c.req.logprobs || c.req.tokenIDs, send)
+	prompt := 0
+	if k == 0 {
+		prompt = len(req.Prompt)
+	}
+	c.usage.add(prompt, result.Completion)
+	c.log.prompt, c.log.completion = c.usage.PromptTokens, c.usage.CompletionTokens
+	return err
+}
+
+// whole collects all choices.
+func (c *chatRun) whole(ctx context.Context) (*ChatCompletion, error) {
+	out := &ChatCompletion{chatHead: c.head, Usage: &c.usage}
+	for k := range c.req.n {
+		var (
+			content, reasoning strings.Builder
+			tokens             []engine.Token
+			choice             = ChatChoice{Index: k, Message: Message{Role: "assistant"}}
+		)
+		err := c.choice(ctx, k, func(u update) error {
+			for _, p := range u.pieces {
+				content.WriteString(p.content)
+				reasoning.WriteString(p.reasoning)
+				if p.call != nil {
+					choice.Message.ToolCalls = append(choice.Message.ToolCalls, *p.call)
+				}
+			}
+			tokens = append(tokens, u.tokens...)
+			choice.FinishReason, choice.StopReason = u.finish, u.stop
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if content.Len() > 0 || len(choice.Message.ToolCalls) == 0 {
+			choice.Message.Content = text(content.String())
+		}
+		if reasoning.Len() > 0 {
+			choice.Message.Reasoning = text(reasoning.String())
+		}
+		choice.Logprobs, choice.TokenIDs = c.report(tokens)
+		out.Choices = append(out.Choices, choice)
+	}
+	return out, nil
+}
+
+// report has what was asked for about tokens.
+func (c *chatRun) report(tokens []engine.Token) (logprobs *chatLogprobs, ids []int32) {
+	if c.req.logprobs {
+		logprobs = newChatLogprobs(c.model.Tokenizer(), tokens)
+	}
+	if c.req.tokenIDs {
+		ids = idsOf(tokens)
+	}
+	return logprobs, ids
+}
+
+// stream sends all choices as they come.
+func (c *chatRun) stream(ctx context.Context, out *stream) error {
+	for k := range c.req.n {
+		// At once, so that the client sees life during the prefill.
+		if err := c.send(out, ChunkChoice{Index: k, Delta: Delta{Role: "assistant", Content: text("")}}); err != nil {
+			return err
+		}
+		calls := 0
+		err := c.choice(ctx, k, func(u update) error { return c.update(out, k, &calls, u) })
+		if err != nil {
+			return err
+		}
+	}
+	if c.req.includeUsage {
+		if err := out.send(ChatChunk{chatHead: c.head, Choices: []ChunkChoice{}, Usage: &c.usage}); err != nil {
+			return err
+		}
+	}
+	return out.end()
+}
+
+// update sends one chunk for each piece; the tokens go with the first. The
+// finish reason has a chunk of its own, as OpenAI sends it.
+func (c *chatRun) update(out *stream, k int, calls *int, u update) error {
+	chunk := ChunkChoice{Index: k}
+	chunk.Logprobs, chunk.TokenIDs = c.report(u.tokens)
+	if len(u.tokens) == 0 {
+		chunk.Logprobs, chunk.TokenIDs = nil, nil
+	}
+	for _, p := range u.pieces {
+		switch {
+		case p.call != nil:
+			call, index := *p.call, *calls
+			call.Index = &index
+			*calls++
+			chunk.Delta = Delta{ToolCalls: []ToolCall{call}}
+		case p.reasoning != "":
+			chunk.Delta = Delta{Reasoning: &p.reasoning}
+		default:
+			chunk.Delta = Delta{Content: &p.content}
+		}
+		if err := c.send(out, chunk); err != nil {
+			return err
+		}
+		chunk = ChunkChoice{Index: k}
+	}
+	if u.finish == "" {
+		return nil
+	}
+	chunk.FinishReason, chunk.StopReason = &u.finish, u.stop
+	chunk.Delta = Delta{}
+	return c.send(out, chunk)
+}
+
+// send sends one chunk. Extension and prompt ids go with the first.
+func (c *chatRun) send(out *stream, choice ChunkChoice) error {
+	err := out.send(ChatChunk{chatHead: c.head, Choices: []ChunkChoice{choice}})
+	c.head.Extension, c.head.PromptTokenIDs = nil, nil
+	return err
+}
+
+func text(s string) *string { return &s }

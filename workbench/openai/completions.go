@@ -1,0 +1,358 @@
+package openai
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/engine/tokenizer"
+)
+
+// maxPrompts of one completions request.
+const maxPrompts = 1024
+
+// textRequest is a request for completions.
+type textRequest struct {
+	params
+	prompts   []textPrompt
+	echo      bool
+	scoreOnly bool // max_tokens 0: no token is wanted
+}
+
+// textPrompt is one prompt: its ids, and its text where it was sent as text.
+type textPrompt struct {
+	ids  []int32
+	text string
+}
+
+// Completion is a response of /v1/completions, and a chunk of a streamed one.
+type Completion struct {
+	ID          string       `json:"id"`
+	Object      string       `json:"object"`
+	Created     int64        `json:"created"`
+	Model       string       `json:"model"`
+	Fingerprint string       `json:"system_fingerprint"`
+	Choices     []TextChoice `json:"choices"`
+	Usage       *Usage       `json:"usage,omitempty"`
+	Extension   *Extension   `json:"roundhouse,omitempty"`
+}
+
+// TextChoice is one completion, or a part of it.
+type TextChoice struct {
+	Index          int           `json:"index"`
+	Text           string        `json:"text"`
+	Logprobs       *textLogprobs `json:"logprobs"`
+	FinishReason   *string       `json:"finish_reason"`
+	StopReason     any           `json:"stop_reason"`
+	PromptTokenIDs []int32       `json:"prompt_token_ids,omitempty"`
+	TokenIDs       []int32       `json:"token_ids,omitempty"`
+}
+
+// completions is POST /v1/completions.
+func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
+	m, err := s.current()
+	if err != nil {
+		return err
+	}
+	body, err := s.body(w, r)
+	if err != nil {
+		return err
+	}
+	f, bad := parse(body)
+	if bad != nil {
+		return bad
+	}
+	req, err := readTextRequest(f, m)
+	if err != nil {
+		return err
+	}
+	leave, err := s.admit()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	t := &textRun{
+		model: m, req: req, log: entryOf(r.Context()),
+		head: Completion{
+			ID: "cmpl-" + randomID(), Object: "text_completion", Created: time.Now().Unix(),
+			Model: m.Info().Name, Fingerprint: m.Info().Fingerprint,
+			Extension: &Extension{Seed: req.request.Sampling.Seed, Warnings: *f.warnings},
+		},
+	}
+	if !req.stream {
+		whole, err := t.whole(r.Context())
+		if err != nil {
+			return err
+		}
+		writeJSON(w, http.StatusOK, whole)
+		return nil
+	}
+	out, ctx := openStream(r.Context(), w, s.cfg.KeepAlive)
+	defer out.close()
+	if err := t.stream(ctx, out); err != nil {
+		e := toError(ctx, err)
+		t.log.err = e.code()
+		out.fail(e)
+	}
+	return nil
+}
+
+func readTextRequest(f *fields, m Model) (*textRequest, error) {
+	info := m.Info()
+	if err := f.model(info); err != nil {
+		return nil, err
+	}
+	req := &textRequest{params: f.params(info)}
+	f.take("echo", &req.echo)
+	var top int
+	if f.take("logprobs", &top) {
+		between(f, "logprobs", &top, 0, maxTop)
+		req.logprobs, req.top = true, top
+		req.request.Candidates = top
+	}
+	req.request.MaxTokens = 16 // OpenAI's default
+	if f.take("max_tokens", &req.request.MaxTokens) {
+		between(f, "max_tokens", &req.request.MaxTokens, 0, 1<<30)
+	}
+	if req.scoreOnly = req.request.MaxTokens == 0; req.scoreOnly {
+		req.request.MaxTokens = 1 // costs one draw: the engine stops after the prefill
+	}
+	if req.echo && req.logprobs {
+		req.request.PromptCandidates = &req.top
+	}
+	raw := f.raw["prompt"]
+	delete(f.raw, "prompt")
+	if err := f.rest(); err != nil {
+		return nil, err
+	}
+	if len(req.request.Stop) > 0 && m.Tokenizer() == nil {
+		return nil, invalid("stop", "this model has no tokenizer: use stop_token_ids")
+	}
+	prompts, err := readPrompts(raw, m.Tokenizer(), info)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range prompts {
+		if err := room(p.ids, req.request, info); err != nil {
+			return nil, err
+		}
+	}
+	req.prompts = prompts
+	return req, nil
+}
+
+// readPrompts reads a text, a list of texts, a list of ids, or a list of lists
+// of ids. Control tokens in a text are read as such: this endpoint takes the
+// text as the model would see it.
+func readPrompts(raw json.RawMessage, t *tokenizer.Tokenizer, info engine.Info) ([]textPrompt, *Error) {
+	var (
+		one   string
+		texts []string
+		ids   []int32
+		lists [][]int32
+	)
+	switch {
+	case kindOf(raw) == "nothing" || kindOf(raw) == "null":
+		return nil, invalid("prompt", "is missing")
+	case json.Unmarshal(raw, &one) == nil:
+		texts = []string{one}
+	case json.Unmarshal(raw, &texts) == nil && len(texts) > 0:
+	case json.Unmarshal(raw, &ids) == nil && len(ids) > 0:
+		texts, lists = nil, [][]int32{ids}
+	case json.Unmarshal(raw, &lists) == nil && len(lists) > 0:
+		texts = nil
+	default:
+		return nil, invalid("prompt", "must be a text, a list of texts, a list of token ids, or a list of lists of token ids, and not empty")
+	}
+	if n := max(len(texts), len(lists)); n > maxPrompts {
+		return nil, invalid("prompt", "has %d prompts, at most %d are possible", n, maxPrompts)
+	}
+	if len(texts) > 0 && t == nil {
+		return nil, invalid("prompt", "this model has no tokenizer: send token ids")
+	}
+	var prompts []textPrompt
+	for _, text := range texts {
+		prompts = append(prompts, textPrompt{ids: t.Encode(text, tokenizer.Default), text: text})
+	}
+	for _, list := range lists {
+		p := textPrompt{ids: list}
+		if t != nil {
+			p.text = t.Decode(list, false)
+		}
+		prompts = append(prompts, p)
+	}
+	for i, p := range prompts {
+		if len(p.ids) == 0 {
+			return nil, invalid("prompt", "prompt %d has no tokens", i)
+		}
+		for _, id := range p.ids {
+			if id < 0 || int(id) >= info.Vocab {
+				return nil, invalid("prompt", "prompt %d has token id %d: ids lie in 0 to %d", i, id, info.Vocab-1)
+			}
+		}
+	}
+	return prompts, nil
+}
+
+// textRun runs the choices of a request one after another.
+type textRun struct {
+	model Model
+	req   *textRequest
+	head  Completion
+	log   *logEntry
+	usage Usage
+}
+
+// whole collects all choices.
+func (t *textRun) whole(ctx context.Context) (*Completion, error) {
+	out := t.head
+	err := t.each(func(index int, p textPrompt, req engine.Request) error {
+		choice, err := t.choice(ctx, index, p, req)
+		out.Choices = append(out.Choices, choice)
+		return err
+	})
+	out.Usage = &t.usage
+	return &out, err
+}
+
+// stream sends all choices as they come.
+func (t *textRun) stream(ctx context.Context, out *stream) error {
+	err := t.each(func(index int, p textPrompt, req engine.Request) error {
+		if t.req.echo && t.req.logprobs || t.req.scoreOnly {
+			// The prompt's log-probabilities are known at the end, and stand
+			// first: there is nothing to send before.
+			choice, err := t.choice(ctx, index, p, req)
+			if err != nil {
+				return err
+			}
+			return t.send(out, choice)
+		}
+		first := TextChoice{Index: index}
+		if t.req.echo {
+			first.Text = p.text
+		}
+		if t.req.tokenIDs {
+			first.PromptTokenIDs = p.ids
+		}
+		if err := t.send(out, first); err != nil { // at once: the client sees life
+			return err
+		}
+		logprobs := newTextLogprobs(t.model.Tokenizer())
+		return t.run(ctx, p, req, func(u update) error {
+			return t.send(out, t.part(index, u, logprobs))
+		}, nil)
+	})
+	if err != nil {
+		return err
+	}
+	if t.req.includeUsage {
+		last := t.head
+		last.Choices, last.Usage = []TextChoice{}, &t.usage
+		if err := out.send(last); err != nil {
+			return err
+		}
+	}
+	return out.end()
+}
+
+// send sends one chunk. The extension goes with the first.
+func (t *textRun) send(out *stream, c TextChoice) error {
+	chunk := t.head
+	chunk.Choices = []TextChoice{c}
+	t.head.Extension = nil
+	return out.send(chunk)
+}
+
+// each calls run for n choices of every prompt. Choices of a prompt are keyed
+// by their number within it, so that a prompt in a list draws as it would alone.
+func (t *textRun) each(run func(index int, p textPrompt, req engine.Request) error) error {
+	for i, p := range t.req.prompts {
+		for k := range t.req.n {
+			req := t.req.request
+			req.Prompt, req.Choice = p.ids, uint32(k)
+			if err := run(i*t.req.n+k, p, req); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// run runs one choice and counts it.
+func (t *textRun) run(ctx context.Context, p textPrompt, req engine.Request, send func(update) error, result *engine.Result) error {
+	got, err := complete(ctx, t.model, req, plain{}, t.req.logprobs || t.req.tokenIDs, send)
+	if t.req.scoreOnly {
+		got.Completion = 0
+	}
+	prompt := 0
+	if req.Choice == 0 {
+		prompt = len(p.ids)
+	}
+	t.usage.add(prompt, got.Completion)
+	t.log.prompt, t.log.completion = t.usage.PromptTokens, t.usage.CompletionTokens
+	if result != nil {
+		*result = got
+	}
+	return err
+}
+
+// choice runs one choice to its end.
+func (t *textRun) choice(ctx context.Context, index int, p textPrompt, req engine.Request) (TextChoice, error) {
+	var (
+		text   strings.Builder
+		result engine.Result
+		all    update
+	)
+	err := t.run(ctx, p, req, func(u update) error {
+		if !t.req.scoreOnly {
+			text.WriteString(joined(u.pieces))
+			all.tokens = append(all.tokens, u.tokens...)
+		}
+		all.finish, all.stop = u.finish, u.stop
+		return nil
+	}, &result)
+	if err != nil {
+		return TextChoice{}, err
+	}
+	choice := TextChoice{Index: index, Text: text.String(), FinishReason: &all.finish, StopReason: all.stop}
+	if t.req.tokenIDs {
+		choice.PromptTokenIDs, choice.TokenIDs = p.ids, idsOf(all.tokens)
+	}
+	if t.req.scoreOnly {
+		length := string(engine.OutOfRoom)
+		choice.FinishReason, choice.StopReason = &length, nil
+	}
+	if t.req.echo {
+		choice.Text = p.text + choice.Text
+	}
+	if t.req.logprobs {
+		scored := all.tokens
+		if t.req.echo {
+			if got, want := len(result.PromptTokens), len(p.ids)-1; got != want {
+				return choice, fmt.Errorf("log-probabilities of %d prompt tokens came back, of %d asked for", got, want)
+			}
+			scored = append([]engine.Token{{ID: p.ids[0]}}, append(result.PromptTokens, scored...)...)
+		}
+		choice.Logprobs = newTextLogprobs(t.model.Tokenizer()).take(scored, t.req.echo)
+	}
+	return choice, nil
+}
+
+// part is one streamed piece of a choice.
+func (t *textRun) part(index int, u update, logprobs *textLogprobsOf) TextChoice {
+	c := TextChoice{Index: index, Text: joined(u.pieces), StopReason: u.stop}
+	if u.finish != "" {
+		c.FinishReason = &u.finish
+	}
+	if t.req.logprobs {
+		c.Logprobs = logprobs.take(u.tokens, false)
+	}
+	if t.req.tokenIDs {
+		c.TokenIDs = idsOf(u.tokens)
+	}
+	return c
+}

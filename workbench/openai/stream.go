@@ -1,0 +1,107 @@
+package openai
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// writeTimeout is how long a client may leave a piece of a stream unread
+// before its work is stopped.
+const writeTimeout = 30 * time.Second
+
+// stream writes server-sent events. It says something at least every
+// keep-alive interval, so that proxies and clients do not give up during a
+// long prefill.
+type stream struct {
+	cancel context.CancelCauseFunc // ends the work when the client is gone
+	stop   chan struct{}
+	done   chan struct{} // closed by the goroutine of keepAlive
+
+	mu      sync.Mutex
+	w       http.ResponseWriter
+	control *http.ResponseController
+	last    time.Time // of the last write
+	err     error     // of the first write that failed
+}
+
+// openStream sends the head. The returned context ends with ctx, and when the
+// client cannot be written to. The caller must call close.
+func openStream(ctx context.Context, w http.ResponseWriter, every time.Duration) (*stream, context.Context) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	s := &stream{
+		cancel: cancel, w: w, control: http.NewResponseController(w),
+		stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream; charset=utf-8")
+	h.Set("Cache-Control", "no-cache")
+	h.Set("X-Accel-Buffering", "no") // nginx would collect the events
+	w.WriteHeader(http.StatusOK)
+	go s.keepAlive(every)
+	return s, ctx
+}
+
+// close waits for the keep-alive goroutine.
+func (s *stream) close() {
+	close(s.stop)
+	<-s.done
+	s.cancel(nil)
+}
+
+func (s *stream) keepAlive(every time.Duration) {
+	defer close(s.done)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+			s.mu.Lock()
+			if time.Since(s.last) >= every {
+				s.write([]byte(": keep-alive\n\n"))
+			}
+			s.mu.Unlock()
+		}
+	}
+}
+
+// send writes one event with v as JSON, which has no line breaks.
+func (s *stream) send(v any) error {
+	data, err := marshal(v)
+	if err != nil {
+		panic(err) // our own types always marshal
+	}
+	return s.event(data)
+}
+
+// fail tells the client what ended the stream. No [DONE] follows.
+func (s *stream) fail(e *Error) {
+	_ = s.send(map[string]*Error{"error": e}) // nobody is left to be told of a failure
+}
+
+// end tells the client that the stream is complete.
+func (s *stream) end() error { return s.event([]byte("[DONE]")) }
+
+func (s *stream) event(data []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.write(append(append([]byte("data: "), data...), "\n\n"...))
+	return s.err
+}
+
+// write must be called with mu held.
+func (s *stream) write(event []byte) {
+	if s.err != nil {
+		return
+	}
+	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // not possible on test recorders
+	if _, s.err = s.w.Write(event); s.err == nil {
+		s.err = s.control.Flush()
+	}
+	if s.last = time.Now(); s.err != nil {
+		s.cancel(errGone)
+	}
+}
