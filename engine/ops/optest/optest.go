@@ -1,0 +1,33 @@
+// Package optest finds the models and goldens that tests compare with: a small
+// set committed here, and the large one of the shared data folder.
+package optest
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/roundhouse-ai/roundhouse/engine/ops/optest/shared"
+)
+
+// Data returns the path of committed test data.
+func Data(parts ...string) string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(append([]string{filepath.Dir(file), "testdata"}, parts...)...)
+}
+
+// Model returns the folder of a micro model: the committed copy, else the shared
+// one. The test is skipped when neither is there.
+func Model(t testing.TB, name string) string {
+	t.Helper()
+	dir := Data("models", name)
+	if _, err := os.Stat(dir); err == nil {
+		return dir
+	}
+	root, ok := shared.Dir()
+	if !ok {
+		t.Skipf("shared data not found: model %s", name)
+	}
+	return filepath.Join(root, "models", "micro", name)
+}
