@@ -3,6 +3,8 @@ package tokenizer
 import (
 	"bytes"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 )
 
 // builder makes a Tokenizer's tables. Its steps go in this order: vocabulary,
@@ -69,6 +71,10 @@ func (b *builder) addedTokens(list []addedToken) error {
 		switch {
 		case a.Content == "" || len(a.Content) > maxAdded:
 			return fmt.Errorf("the token of id %d has %d bytes; 1 to %d are supported", a.ID, len(a.Content), maxAdded)
+		case strings.ContainsRune(a.Content, utf8.RuneError):
+			// encoding/json reads a lone surrogate as this, and so does
+			// Encode bytes that are not UTF-8.
+			return fmt.Errorf("%q has U+FFFD or a lone surrogate, which is not supported", a.Content)
 		case a.SingleWord || a.LStrip || a.RStrip || a.Normalized:
 			return fmt.Errorf("%q has single_word, lstrip, rstrip or normalized set; none of them is supported", a.Content)
 		}
@@ -111,14 +117,14 @@ func (b *builder) index() error {
 			b.byBytes[text] = id
 		case foreign:
 			if other, twice := t.added.ids[text]; twice {
-				return fmt.Errorf("token %q has id %d, but %d as an added token", text, id, other)
+				return errTwoIDs(text, id, other)
 			}
 		}
 	}
 	for content, id := range t.added.ids {
 		text, ok := appendBytes(nil, []byte(content))
 		if other, twice := b.byBytes[string(text)]; ok && twice {
-			return fmt.Errorf("token %q has id %d, but %d as an added token", content, other, id)
+			return errTwoIDs(content, other, id)
 		}
 	}
 	for i := range t.byteID {
@@ -129,6 +135,10 @@ func (b *builder) index() error {
 		t.byteID[i] = id
 	}
 	return nil
+}
+
+func errTwoIDs(text string, inVocab, asAdded int32) error {
+	return fmt.Errorf("token %q has id %d, but %d as an added token", text, inVocab, asAdded)
 }
 
 // merges reads [["a","b"], ...] or ["a b", ...], in order of rank.

@@ -100,7 +100,12 @@ func parse(data []byte) (*Tokenizer, error) {
 func checkPipeline(top map[string][]byte) error {
 	for key, raw := range top {
 		switch key {
-		case "version", "added_tokens", "model":
+		case "version":
+			var version string
+			if err := unmarshal(raw, &version); err != nil || version != "1.0" {
+				return fmt.Errorf("version is %.20q; only \"1.0\" is supported", bytes.TrimSpace(raw))
+			}
+		case "added_tokens", "model":
 		case "truncation", "padding":
 			if string(bytes.TrimSpace(raw)) != "null" {
 				return fmt.Errorf("%s is set, which is not supported; set it to null", key)

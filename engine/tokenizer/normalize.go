@@ -127,18 +127,20 @@ func (c *composer) appendNFC(dst []byte, s string) []byte {
 	return dst
 }
 
-// decompose adds the full canonical decomposition of r to c.runes.
+// decompose adds the full canonical decomposition of r to c.runes. Characters
+// that decompose to an inert one are as young as it is and stay whole.
 func (c *composer) decompose(r rune) {
-	if isInert(r) {
-		c.runes = append(c.runes, classed{r, 0})
-		return
-	}
+	start := len(c.runes)
 	var room [utf8.UTFMax]byte
 	// One character decomposes to at most four, too few for U+034F.
 	d := norm.NFD.Bytes(utf8.AppendRune(room[:0], r))
 	for len(d) > 0 {
-		r, n := utf8.DecodeRune(d)
-		c.runes = append(c.runes, classed{r, norm.NFD.Properties(d).CCC()})
+		part, n := utf8.DecodeRune(d)
+		if isInert(part) {
+			c.runes = append(c.runes[:start], classed{r, 0})
+			return
+		}
+		c.runes = append(c.runes, classed{part, norm.NFD.Properties(d).CCC()})
 		d = d[n:]
 	}
 }
