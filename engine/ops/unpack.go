@@ -125,24 +125,27 @@ func (m *Matrix) zero(z []uint32, g, n int) int {
 }
 
 // Tile writes W[k0:k1, n0:n1] as exact fp32, row-major: dst[(k-k0)*(n1-n0)+n-n0].
+// Any range within K and N will do.
 func (m *Matrix) Tile(dst []float32, k0, k1, n0, n1 int) {
 	width := n1 - n0
 	if m.Layout == Dense {
-		row := make([]float32, m.K)
+		row, size := make([]float32, k1-k0), m.Type.Size()
 		for n := n0; n < n1; n++ {
-			m.Row(row, n)
-			for k := k0; k < k1; k++ {
-				dst[(k-k0)*width+n-n0] = row[k]
+			widen(row, m.Weight.Data[(int64(n)*int64(m.K)+int64(k0))*size:], m.Type)
+			for i, v := range row {
+				dst[i*width+n-n0] = v
 			}
 		}
 		return
 	}
 	w, z, idx := words(m.Weight.Data), words(m.QZeros.Data), words(m.GroupOf.Data)
-	scales := m.Scales.Data
 	if m.Layout == GPTQ && m.Bits != 3 && idx == nil {
-		m.fastTile(dst, w, z, k0, k1, n0, n1)
+		for n := n0; n < n1; n += stripe {
+			m.fastTile(dst[n-n0:], width, w, z, k0, k1, n, min(n+stripe, n1))
+		}
 		return
 	}
+	scales := m.Scales.Data
 	for k := k0; k < k1; k++ {
 		g := k / m.Group
 		if idx != nil {
@@ -155,15 +158,16 @@ func (m *Matrix) Tile(dst []float32, k0, k1, n0, n1 int) {
 	}
 }
 
-// fastTile unpacks 2, 4 and 8 bits without g_idx, word row by word row. k0 and
-// k1 lie on word borders whenever K does and tiles are multiples of 32.
-func (m *Matrix) fastTile(dst []float32, w, z []uint32, k0, k1, n0, n1 int) {
+// stripe is the number of columns that fastTile takes at a time: their scales
+// and zeros, 2 KB, stay in the first-level cache.
+const stripe = 256
+
+// fastTile unpacks up to stripe columns of 2, 4 or 8 bits without g_idx, word
+// row by word row. Rows of dst are pitch values apart.
+func (m *Matrix) fastTile(dst []float32, pitch int, w, z []uint32, k0, k1, n0, n1 int) {
 	width, per := n1-n0, 32/m.Bits
 	mask := uint32(1)<<m.Bits - 1
-	var scale, zero [256]float32
-	if width > len(scale) {
-		panic("ops: tile wider than 256 columns")
-	}
+	var scale, zero [stripe]float32
 	last := -1
 	for k := k0; k < k1; k++ {
 		if g := k / m.Group; g != last {
@@ -174,7 +178,7 @@ func (m *Matrix) fastTile(dst []float32, w, z []uint32, k0, k1, n0, n1 int) {
 			last = g
 		}
 		row, shift := w[k/per*m.N+n0:][:width], k%per*m.Bits
-		out, s, o := dst[(k-k0)*width:][:width], scale[:width], zero[:width]
+		out, s, o := dst[(k-k0)*pitch:][:width], scale[:width], zero[:width]
 		for j, word := range row {
 			out[j] = s[j] * (float32(int32(word>>(shift&31)&mask)) - o[j])
 		}
