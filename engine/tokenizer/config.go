@@ -79,7 +79,7 @@ func parse(data []byte) (*Tokenizer, error) {
 		return nil, fmt.Errorf("added_tokens: %w", err)
 	}
 
-	b := builder{t: &Tokenizer{cache: newWordCache()}}
+	b := builder{t: &Tokenizer{}}
 	if err := b.vocabulary(fields["vocab"]); err != nil {
 		return nil, fmt.Errorf("model.vocab: %w", err)
 	}
@@ -92,6 +92,7 @@ func parse(data []byte) (*Tokenizer, error) {
 	if err := b.merges(fields["merges"]); err != nil {
 		return nil, fmt.Errorf("model.merges: %w", err)
 	}
+	b.t.cache = newWordCache()
 	return b.t, nil
 }
 

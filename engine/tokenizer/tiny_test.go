@@ -65,7 +65,7 @@ func tinyJSON(t testing.TB, edit func(file, model object)) []byte {
 	if err := e.Encode(file); err != nil {
 		t.Fatal(err)
 	}
-	return data.Bytes()
+	return bytes.TrimSpace(data.Bytes())
 }
 
 // tiny parses tinyFile, changed by edit.
