@@ -31,3 +31,17 @@ func Model(t testing.TB, name string) string {
 	}
 	return filepath.Join(root, "models", "micro", name)
 }
+
+// Demo returns the folder of the demo model, which the workbench embeds.
+func Demo(t testing.TB) string {
+	t.Helper()
+	dir := Data("..", "..", "..", "..", "workbench", "demo", "model")
+	if _, err := os.Stat(dir); err == nil {
+		return dir
+	}
+	root, ok := shared.Dir()
+	if !ok {
+		t.Skip("shared data not found: the demo model")
+	}
+	return filepath.Join(root, "models", "demo-int4-mixed")
+}
