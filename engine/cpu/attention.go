@@ -34,7 +34,7 @@ func (a *attention) run(r *run) {
 		r.tapColumns(a.Layer, "k_proj", in, a.width, 2*a.queries, 2*a.queries+kv)
 		r.tapColumns(a.Layer, "v_proj", in, a.width, 2*a.queries+kv, a.width)
 	}
-	r.pool.each(r.rows, func(id, t int) { a.rotateAndAppend(r, &r.workers[id], t) })
+	r.pool.each(r.rows, func(_, t int) { a.rotateAndAppend(r, t) })
 	r.tap(a.Layer, "q_roped", a.queries, r.query[:r.rows*a.queries])
 	if r.Tap != nil {
 		a.tapKeys(r)
@@ -67,7 +67,7 @@ func (a *attention) page(pool ops.Buf, pages []int32, position, head int) []floa
 
 // rotateAndAppend norms and rotates the queries and keys of row t, and appends
 // keys and values to the cache.
-func (a *attention) rotateAndAppend(r *run, w *worker, t int) {
+func (a *attention) rotateAndAppend(r *run, t int) {
 	s := a.Shape
 	row := floats(a.In)[t*a.width:][:a.width]
 	position := int(r.position[t])

@@ -62,7 +62,7 @@ func accumulate(acc, x, tile []float32) {
 	n := len(acc)
 	for len(x) >= 4 {
 		x0, x1, x2, x3 := x[0], x[1], x[2], x[3]
-		t0, t1, t2, t3 := tile[:n], tile[n:2*n], tile[2*n:3*n], tile[3*n:4*n]
+		t0, t1, t2, t3 := tile[:n], tile[n:][:n], tile[2*n:][:n], tile[3*n:][:n] // in this form the compiler proves the bounds
 		for j := range acc {
 			acc[j] += x0*t0[j] + x1*t1[j] + x2*t2[j] + x3*t3[j]
 		}
@@ -108,7 +108,7 @@ func (r *run) multiply(out rows, x rows, m *ops.Matrix) {
 func dot(a, b []float32) float32 {
 	var s0, s1, s2, s3 float32
 	b = b[:len(a)]
-	for len(a) >= 4 {
+	for len(a) >= 4 && len(b) >= 4 { // both, so that the compiler drops the bounds checks
 		s0 += a[0] * b[0]
 		s1 += a[1] * b[1]
 		s2 += a[2] * b[2]
