@@ -12,7 +12,11 @@ import (
 // they mean. A module is quantised if and only if it has a qweight; otherwise it
 // must have a weight. Warnings are disagreements with the configuration.
 func Bind(c *safetensors.Checkpoint, cfg *Config, module string, k, n int) (m *ops.Matrix, warnings []string, err error) {
-	b := binding{c: c, cfg: cfg, module: module, m: &ops.Matrix{Name: module, K: k, N: n}}
+	b := binding{c: c, module: module, m: &ops.Matrix{Name: module, K: k, N: n}}
+	if cfg != nil {
+		settings := cfg.module(module)
+		b.cfg, b.listed = &settings, cfg.lists(module)
+	}
 	if _, packed := c.Lookup(module + ".qweight"); packed {
 		err = b.packed()
 	} else {
@@ -26,7 +30,8 @@ func Bind(c *safetensors.Checkpoint, cfg *Config, module string, k, n int) (m *o
 
 type binding struct {
 	c        *safetensors.Checkpoint
-	cfg      *Config
+	cfg      *Config // as it is for this module; nil when there is none
+	listed   bool    // by its name in extra_config
 	module   string
 	m        *ops.Matrix
 	warnings []string
@@ -50,6 +55,10 @@ func (b *binding) refuse(t *safetensors.Tensor, format string, args ...any) erro
 	return fmt.Errorf("%s in %s at offset %d is %s %v: %s", t.Name, t.File, t.Offset, t.DType, t.Shape, fmt.Sprintf(format, args...))
 }
 
+func (b *binding) warn(format string, args ...any) {
+	b.warnings = append(b.warnings, b.module+" "+fmt.Sprintf(format, args...)+": the tensors count")
+}
+
 func extent(t *safetensors.Tensor) ops.Extent {
 	return ops.Extent{File: t.File, Offset: t.Offset, Data: t.Data()}
 }
@@ -66,6 +75,9 @@ func (b *binding) dense() error {
 	}
 	m.Type = map[safetensors.DType]ops.Type{safetensors.BF16: ops.BF16, safetensors.F16: ops.F16, safetensors.F32: ops.F32}[t.DType]
 	m.Layout, m.Bits, m.Weight = ops.Dense, int(8*m.Type.Size()), extent(t)
+	if b.listed && b.cfg.quantised() {
+		b.warn("is not quantised, extra_config says %d bits", b.cfg.Bits)
+	}
 	return nil
 }
 
@@ -91,6 +103,9 @@ func (b *binding) packed() error {
 	}
 	if err := b.groups(scales); err != nil {
 		return err
+	}
+	if bits := b.cfg.Bits; !b.cfg.quantised() || bits != 0 && bits != m.Bits {
+		b.warn("has %d bits, quantization_config says %d of type %q", m.Bits, bits, b.cfg.DataType)
 	}
 	m.Weight, m.Scales = extent(codes), extent(scales)
 	if err := b.groupIndex(); err != nil {
@@ -128,15 +143,23 @@ func (b *binding) groups(t *safetensors.Tensor) error {
 	if t.Shape[1] != int64(m.N) || count < 1 || count > m.K {
 		return b.refuse(t, "expected [groups %d] with 1 to %d groups", m.N, m.K)
 	}
-	if m.K%count == 0 {
+	group := b.cfg.GroupSize
+	if group == -1 {
+		group = m.K
+	}
+	switch {
+	case group > 0 && (m.K+group-1)/group == count:
+		// The last group may be short: 2 groups of 96 inputs are 64 and 32 if
+		// the config says 64, which the shape alone cannot tell from 48 and 48.
+		m.Group = min(group, m.K)
+	case m.K%count == 0:
 		m.Group = m.K / count
-		return nil
+		if group != 0 {
+			b.warn("has groups of %d, quantization_config says %d", m.Group, group)
+		}
+	default:
+		return b.refuse(t, "%d groups do not divide %d inputs, and group_size %d of the config gives another number", count, m.K, b.cfg.GroupSize)
 	}
-	group := b.cfg.GroupSize // a short last group: only the config knows
-	if group < 1 || (m.K+group-1)/group != count {
-		return b.refuse(t, "%d groups do not divide %d inputs, and group_size %d of the config gives another number", count, m.K, group)
-	}
-	m.Group = group
 	return nil
 }
 
@@ -144,6 +167,9 @@ func (b *binding) groups(t *safetensors.Tensor) error {
 func (b *binding) groupIndex() error {
 	m := b.m
 	if _, ok := b.c.Lookup(b.module + ".g_idx"); !ok {
+		if b.cfg.DescAct {
+			return fmt.Errorf("%s.g_idx is missing from the checkpoint: desc_act true in quantization_config needs it", b.module)
+		}
 		return nil
 	}
 	t, err := b.tensor("g_idx", 1, safetensors.I32)

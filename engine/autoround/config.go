@@ -7,15 +7,24 @@
 package autoround
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
+	"regexp"
+	"slices"
 	"strings"
 )
 
-// maxConfig bounds the quantisation config; the real one has 36 KB.
-const maxConfig = 16 << 20
+// Bounds of the quantisation config. The real one has 36 KB and no pattern.
+const (
+	maxConfig   = 16 << 20
+	maxPatterns = 256
+	maxPattern  = 1024 // bytes
+)
 
 // Config is a quantization_config.
 type Config struct {
@@ -31,6 +40,27 @@ type Config struct {
 	Version   string `json:"autoround_version"`
 	ZeroPoint *bool  `json:"zero_point"` // awq's word for asymmetric
 	AWQ       string `json:"version"`    // awq: gemm, gemv ...
+	// Checkpoint tells plain gptq files whose zeros are stored as they are.
+	Checkpoint string `json:"checkpoint_format"`
+	// Extra overrides the above by module name, or by a pattern of names.
+	Extra map[string]Override `json:"extra_config"`
+
+	patterns []pattern // those keys of Extra that are patterns, longest first
+}
+
+// Override is what extra_config says about some modules; what it leaves out
+// is as in the Config.
+type Override struct {
+	Bits      *int    `json:"bits"`
+	GroupSize *int    `json:"group_size"`
+	Symmetric *bool   `json:"sym"`
+	DataType  *string `json:"data_type"`
+	ActBits   *int    `json:"act_bits"`
+}
+
+type pattern struct {
+	text string
+	re   *regexp.Regexp
 }
 
 // ReadConfig finds the configuration in config.json (preferred: only this copy
@@ -46,45 +76,135 @@ func ReadConfig(fsys fs.FS, config []byte) (*Config, error) {
 	if len(outer.Quant) > 0 && string(outer.Quant) != "null" {
 		return ParseConfig(outer.Quant)
 	}
-	data, err := fs.ReadFile(fsys, "quantization_config.json")
+	file, err := fsys.Open("quantization_config.json")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
 	}
+	defer file.Close() //nolint:errcheck // read only
+	data, err := io.ReadAll(io.LimitReader(file, maxConfig+1))
+	if err != nil {
+		return nil, fmt.Errorf("quantization_config.json: %w", err)
+	}
 	return ParseConfig(data)
 }
 
-// ParseConfig reads a quantization_config and refuses what cannot be run.
+// ParseConfig reads a quantization_config and refuses what cannot be run. All
+// problems come in one error.
 func ParseConfig(data []byte) (*Config, error) {
 	if len(data) > maxConfig {
-		return nil, fmt.Errorf("quantization_config of %d bytes: at most %d are read", len(data), maxConfig)
+		return nil, fmt.Errorf("quantization_config of more than %d bytes: the real ones have a few KB", maxConfig)
 	}
 	c := &Config{}
 	if err := json.Unmarshal(data, c); err != nil {
 		return nil, fmt.Errorf("quantization_config: %w", err)
 	}
-	switch method := strings.TrimPrefix(c.Method, "intel/"); method {
-	case "auto-round", "auto_round", "gptq", "awq", "":
-	default:
-		return nil, fmt.Errorf("quantization_config: quant_method %q is not supported: use auto-round, gptq or awq", c.Method)
-	}
-	packing := c.packing()
-	switch {
-	case !strings.HasPrefix(packing, "auto_round") && packing != "gptq" && packing != "awq":
-		return nil, fmt.Errorf("quantization_config: packing_format %q is not supported: use auto_round:auto_gptq, auto_round:gptqmodel or auto_round:auto_awq", packing)
-	case c.ActBits != 0 && c.ActBits < 16:
-		return nil, fmt.Errorf("quantization_config: act_bits %d: activations of fewer than 16 bits are not supported", c.ActBits)
-	case c.DataType != "" && c.DataType != "int":
-		return nil, fmt.Errorf("quantization_config: data_type %q is not supported: use int", c.DataType)
-	case c.Bits != 0 && c.Bits != 2 && c.Bits != 3 && c.Bits != 4 && c.Bits != 8 && c.Bits < 16:
-		return nil, fmt.Errorf("quantization_config: %d bits are not supported: use 2, 3, 4 or 8", c.Bits)
-	case c.GroupSize < -1 || c.GroupSize > 1<<20:
-		return nil, fmt.Errorf("quantization_config: group_size %d: -1 or 1 to 1048576 are possible", c.GroupSize)
-	case c.AWQ != "" && strings.ToLower(c.AWQ) != "gemm" && c.Method == "awq":
-		return nil, fmt.Errorf("quantization_config: awq version %q is not supported: use gemm", c.AWQ)
+	if err := errors.Join(c.supported(), c.overrides()); err != nil {
+		return nil, err
 	}
 	return c, nil
+}
+
+func (c *Config) supported() error {
+	var errs []error
+	refuse := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf("quantization_config: "+format, args...))
+		}
+	}
+	methods := []string{"auto-round", "auto_round", "gptq", "awq", ""}
+	refuse(!slices.Contains(methods, strings.TrimPrefix(c.Method, "intel/")), "quant_method %q is not supported: use auto-round, gptq or awq", c.Method)
+	packing := c.packing()
+	refuse(packing != "gptq" && packing != "awq" && packing != "auto_round" && !strings.HasPrefix(packing, "auto_round:"),
+		"packing_format %q is not supported: use auto_round:auto_gptq, auto_round:gptqmodel or auto_round:auto_awq", packing)
+	refuse(c.ActBits != 0 && c.ActBits < 16, "act_bits %d: activations of fewer than 16 bits are not supported", c.ActBits)
+	refuse(c.DataType != "" && c.DataType != "int", "data_type %q is not supported: use int", c.DataType)
+	refuse(!bitsPossible(c.Bits), "%d bits are not supported: use 2, 3, 4 or 8", c.Bits)
+	refuse(!groupPossible(c.GroupSize), "group_size %d: -1 or 1 to 1048576 are possible", c.GroupSize)
+	refuse(c.Method == "awq" && c.AWQ != "" && !strings.EqualFold(c.AWQ, "gemm"), "awq version %q is not supported: use gemm", c.AWQ)
+	formats := []string{"", "gptq", "gptq_v2", "gemm"}
+	refuse(!slices.Contains(formats, c.Checkpoint), "checkpoint_format %q is not supported: use gptq or gptq_v2", c.Checkpoint)
+	return errors.Join(errs...)
+}
+
+// bitsPossible allows 0 for not given, and 16 or 32 for not quantised.
+func bitsPossible(bits int) bool {
+	return slices.Contains([]int{0, 2, 3, 4, 8, 16, 32}, bits)
+}
+
+func groupPossible(size int) bool { return size >= -1 && size <= 1<<20 }
+
+// overrides checks extra_config and compiles its patterns: keys with more
+// punctuation than a module name has. Plain names are never searched for,
+// since mlp.gate would be found in mlp.gate_proj.
+func (c *Config) overrides() error {
+	var errs []error
+	for _, key := range slices.Sorted(maps.Keys(c.Extra)) {
+		o := c.Extra[key]
+		refuse := func(format string, args ...any) {
+			errs = append(errs, fmt.Errorf("quantization_config: extra_config of %q: %s", key, fmt.Sprintf(format, args...)))
+		}
+		if bits := or(o.Bits, 0); !bitsPossible(bits) {
+			refuse("%d bits are not supported: use 2, 3, 4 or 8", bits)
+		}
+		if size := or(o.GroupSize, 0); !groupPossible(size) {
+			refuse("group_size %d: -1 or 1 to 1048576 are possible", size)
+		}
+		if bits := or(o.ActBits, 16); bits < 16 {
+			refuse("act_bits %d: activations of fewer than 16 bits are not supported", bits)
+		}
+		if !strings.ContainsAny(key, `\*+?[](){}|^$`) {
+			continue
+		}
+		if len(key) > maxPattern || len(c.patterns) == maxPatterns {
+			return errors.Join(append(errs, fmt.Errorf("quantization_config: extra_config has more than %d patterns, or one of more than %d bytes", maxPatterns, maxPattern))...)
+		}
+		re, err := regexp.Compile(key)
+		if err != nil {
+			refuse("the pattern is not understood: %v", err)
+			continue
+		}
+		c.patterns = append(c.patterns, pattern{key, re})
+	}
+	slices.SortStableFunc(c.patterns, func(a, b pattern) int { return cmp.Compare(len(b.text), len(a.text)) })
+	return errors.Join(errs...)
+}
+
+func or[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}
+
+// module returns the settings of one module: its entry in extra_config, else
+// the longest pattern that is found in its name, else the common ones.
+func (c *Config) module(name string) Config {
+	o, listed := c.Extra[name]
+	for i := 0; !listed && i < len(c.patterns); i++ {
+		if c.patterns[i].re.MatchString(name) {
+			o, listed = c.Extra[c.patterns[i].text], true
+		}
+	}
+	m := *c
+	m.Bits, m.GroupSize, m.DataType = or(o.Bits, c.Bits), or(o.GroupSize, c.GroupSize), or(o.DataType, c.DataType)
+	if o.Symmetric != nil {
+		m.Symmetric = o.Symmetric
+	}
+	return m
+}
+
+// lists says whether extra_config names the module itself.
+func (c *Config) lists(name string) bool {
+	_, ok := c.Extra[name]
+	return ok
+}
+
+// quantised says whether a module of these settings is packed.
+func (c *Config) quantised() bool {
+	floats := []string{"fp", "float", "float16", "bfloat16", "float32"}
+	return c.Bits < 16 && !slices.Contains(floats, c.DataType)
 }
 
 // packing returns the packing under the newest name it goes by.
@@ -111,12 +231,9 @@ func (c *Config) symmetric() bool {
 	return c.Method != "awq" // awq is asymmetric unless it says otherwise
 }
 
-// minusOne says whether asymmetric gptq zeros are stored less one: auto_gptq
-// packers do, gptqmodel and plain auto_round ones do not.
+// minusOne says whether asymmetric zeros in gptq layout are stored less one:
+// auto_gptq packers do that; gptqmodel, gptq_v2 and plain auto_round ones do not.
 func (c *Config) minusOne() bool {
-	switch c.packing() {
-	case "auto_round", "auto_round:gptqmodel":
-		return false
-	}
-	return true
+	packing := c.packing()
+	return strings.Contains(packing, "gptq") && !strings.Contains(packing, "gptqmodel") && c.Checkpoint != "gptq_v2"
 }

@@ -1,0 +1,141 @@
+package autoround
+
+import (
+	"compress/gzip"
+	"encoding/binary"
+	"encoding/json"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/roundhouse-ai/roundhouse/engine/ops/optest/shared"
+	"github.com/roundhouse-ai/roundhouse/engine/safetensors"
+)
+
+// unzipped reads every *.gz of a folder under its name without the ending.
+func unzipped(t *testing.T, dir string) fstest.MapFS {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "*.gz"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("%s has %d compressed files: %v", dir, len(paths), err)
+	}
+	fsys := fstest.MapFS{}
+	for _, path := range paths {
+		file, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		z, err := gzip.NewReader(file)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		data, err := io.ReadAll(z)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		file.Close()
+		fsys[strings.TrimSuffix(filepath.Base(path), ".gz")] = &fstest.MapFile{Data: data}
+	}
+	return fsys
+}
+
+// dequantCases is the json beside a file of packed matrices and their values.
+type dequantCases struct {
+	Cases map[string]struct {
+		Bits      int    `json:"bits"`
+		In        int    `json:"in"`
+		Out       int    `json:"out"`
+		Group     int    `json:"group_size"`
+		Symmetric bool   `json:"sym"`
+		Zeros     string `json:"zeros"`
+		Layout    string `json:"layout"`
+	} `json:"cases"`
+}
+
+// dequantise binds every case of name and compares all values bit by bit.
+func dequantise(t *testing.T, files fstest.MapFS, name string) {
+	var golden dequantCases
+	if err := json.Unmarshal(files[name+".json"].Data, &golden); err != nil {
+		t.Fatal(err)
+	}
+	c, err := safetensors.OpenFile(files, name+".safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if len(golden.Cases) == 0 {
+		t.Fatal("no cases")
+	}
+	for module, q := range golden.Cases {
+		t.Run(module, func(t *testing.T) {
+			cfg := &Config{Method: "auto-round", Bits: q.Bits, GroupSize: q.Group, Symmetric: &q.Symmetric}
+			switch {
+			case q.Layout == "awq":
+				cfg.Packing = "auto_round:auto_awq"
+			case q.Zeros == "stored as they are":
+				cfg.Packing = "auto_round:gptqmodel"
+			default:
+				cfg.Packing = "auto_round:auto_gptq"
+			}
+			m, warnings, err := Bind(c, cfg, module, q.In, q.Out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(warnings) > 0 || m.Bits != q.Bits || m.Group != q.Group || m.Layout.String() != q.Layout {
+				t.Errorf("bound as %d bits, group %d, layout %v; warnings %q", m.Bits, m.Group, m.Layout, warnings)
+			}
+			got := make([]float32, q.In*q.Out)
+			m.Tile(got, 0, q.In, 0, q.Out)
+			weight, ok := c.Lookup(module + ".weight")
+			if !ok || len(weight.Data()) != 4*len(got) {
+				t.Fatal("no values to compare with")
+			}
+			for k := range q.In {
+				for n := range q.Out {
+					want := math.Float32frombits(binary.LittleEndian.Uint32(weight.Data()[4*(n*q.In+k):]))
+					v := got[k*q.Out+n]
+					if math.Float32bits(v) != math.Float32bits(want) && (v != 0 || want != 0) {
+						t.Fatalf("W[%d,%d] = %v (%08x), want %v (%08x)", k, n, v, math.Float32bits(v), want, math.Float32bits(want))
+					}
+				}
+			}
+		})
+	}
+}
+
+// Values computed by an independent reader of the format: 41 matrices of all
+// bit widths, layouts and conventions of zeros.
+func TestDequantise(t *testing.T) {
+	files := unzipped(t, "../ops/optest/testdata/dequant")
+	for _, name := range []string{"awq", "extra-layer", "gptq-asym", "gptq-gidx", "gptq-sym", "raw-asym"} {
+		t.Run(name, func(t *testing.T) { dequantise(t, files, name) })
+	}
+}
+
+func TestDequantiseShared(t *testing.T) {
+	dir, ok := shared.Dir()
+	if !ok {
+		t.Skip("shared data not found: further dequantisation cases beside the committed ones")
+	}
+	dir = filepath.Join(dir, "goldens", "dequant")
+	names, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil || len(names) < 6 {
+		t.Fatalf("%d dequantisation goldens: %v", len(names), err)
+	}
+	for _, path := range names {
+		name := strings.TrimSuffix(filepath.Base(path), ".json")
+		files := fstest.MapFS{}
+		for _, ext := range []string{".json", ".safetensors"} {
+			data, err := os.ReadFile(filepath.Join(dir, name+ext))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[name+ext] = &fstest.MapFile{Data: data}
+		}
+		t.Run(name, func(t *testing.T) { dequantise(t, files, name) })
+	}
+}
