@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// Limits of one rendering. A chat of 1000 messages with 100 tools takes less
-// than 1 percent of the steps.
+// Limits of one rendering. A chat of 1000 messages with 100 tools takes 2
+// percent of the steps.
 const (
-	maxSteps    = 20_000_000 // about 2 seconds
+	maxSteps    = 10_000_000 // one or two seconds
 	maxText     = 64 << 20   // bytes of any one text, the output too
 	maxRange    = 100_000    // items of range(), as in Jinja's sandbox
 	maxCallDeep = 1000       // nested evaluations; Python's frames have the same limit
-	stepBytes   = 16         // bytes of text made or searched that count as one step
+	stepBytes   = 32         // bytes of text made or searched that count as one step
 )
 
 // evaluator is one run of a template.
@@ -196,7 +196,7 @@ func (s *forStmt) exec(ev *evaluator, out *builder) error {
 	if len(list) == 0 {
 		return ev.within(&scope{parent: ev.scope}, s.otherwise, out)
 	}
-	loop := &loopState{list: list, depth: ev.loopDepth()}
+	loop := &loopState{list: list}
 	for i, item := range list {
 		loop.at = i
 		inner := &scope{parent: ev.scope}
@@ -247,15 +247,6 @@ func (ev *evaluator) iterate(v Value) ([]Value, error) {
 		return nil, fail("'%s' object is not iterable", v.typeName())
 	}
 	return list, ev.spend(len(list) / 4)
-}
-
-// loopDepth is how many loops are around this place.
-func (ev *evaluator) loopDepth() int {
-	v, _ := ev.scope.get("loop")
-	if loop, ok := v.(*loopState); ok {
-		return loop.depth + 1
-	}
-	return 0
 }
 
 // assign gives a value to a target in a scope.

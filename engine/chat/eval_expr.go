@@ -110,10 +110,11 @@ func (ev *evaluator) item(object, index Value) (Value, error) {
 		return ev.attribute(object, s.text)
 	}
 	b := builder{}
-	if err := writeText(&b, index); err != nil || len(b.buf) > 100 {
-		b.buf = []byte(index.typeName())
+	if err := writeText(&b, index); err != nil || b.buf.Len() > 100 {
+		b = builder{}
+		b.write(index.typeName(), false)
 	}
-	return &undefined{objectName(object) + " has no element " + string(b.buf)}, nil
+	return &undefined{objectName(object) + " has no element " + b.buf.String()}, nil
 }
 
 // position is a Python index in a sequence of n: negative from the end.
@@ -343,15 +344,12 @@ func (ev *evaluator) add(a, b Value) (Value, bool, error) {
 				a = escape(a)
 			}
 		}
-		joined := ev.builder()
-		joined.add(a)
-		joined.add(b)
-		if joined.err != nil {
-			return nil, true, joined.err
+		if len(a.text)+len(b.text) > maxText {
+			return nil, true, fail("a text of more than %d bytes", maxText)
 		}
-		s := joined.string()
+		s := join(a, b)
 		s.markup = a.markup || b.markup
-		return s, true, nil
+		return s, true, ev.spendText(len(s.text) + stepBytes*len(s.plain))
 	case *List:
 		b, ok := b.(*List)
 		if !ok || a.tuple != b.tuple {
@@ -373,11 +371,12 @@ func (ev *evaluator) repeat(v Value, times Int) (Value, bool, error) {
 		if len(v.text) > 0 && n > maxText/len(v.text) {
 			return nil, true, fail("a text of more than %d bytes", maxText)
 		}
+		if s, ok := v.with(strings.Repeat(v.text, n)); ok {
+			return s, true, ev.spendText(len(s.text))
+		}
 		b := ev.builder()
 		for range n {
-			if b.add(v); b.err != nil {
-				break
-			}
+			b.add(v)
 		}
 		s, err := b.finish()
 		return s, true, err

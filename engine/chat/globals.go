@@ -10,7 +10,6 @@ import (
 type loopState struct {
 	list    []Value
 	at      int
-	depth   int // loops around this one
 	changed Value
 }
 
@@ -34,10 +33,10 @@ func (l *loopState) attribute(name string) Value {
 		return Bool(l.at == n-1)
 	case "length":
 		return NewInt(int64(n))
-	case "depth":
-		return NewInt(int64(l.depth + 1))
+	case "depth": // counts only recursive loops
+		return NewInt(1)
 	case "depth0":
-		return NewInt(int64(l.depth))
+		return NewInt(0)
 	case "previtem":
 		if l.at == 0 {
 			return &undefined{"there is no previous item"}
@@ -86,7 +85,7 @@ func raiseException(_ *evaluator, args arguments) (Value, error) {
 			return nil, err
 		}
 	}
-	return nil, &Error{Kind: Raised, Message: string(b.buf)}
+	return nil, &Error{Kind: Raised, Message: b.buf.String()}
 }
 
 func rangeFunction(ev *evaluator, args arguments) (Value, error) {

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/cases"
 )
 
 // The methods of Python's str, dict, list and tuple that templates use. What
@@ -13,7 +15,7 @@ var textMethods, mapMethods, listMethods map[string]*builtin
 func init() {
 	textMethods = map[string]*builtin{
 		"capitalize": onText(capitalize),
-		"casefold":   onText(func(s String) String { return lower(s) }),
+		"casefold":   onText(func(s String) String { return s.mapRuns(cases.Fold().String) }),
 		"center":     justifyMethod("center"),
 		"count":      takes("sub start? end?", countMethod),
 		"endswith":   takes("suffix start? end?", affixMethod(strings.HasSuffix)),
@@ -128,7 +130,8 @@ func stripMethod(left, right bool) *builtin {
 }
 
 // window is the part of a text that [start:end] arguments choose, and where it
-// begins, in bytes.
+// begins, in bytes; below 0 if it ends before it begins, where not even an
+// empty text is found.
 func (ev *evaluator) window(s String, start, end Value) (part String, from int, err error) {
 	if (start == nil || is[Null](start)) && (end == nil || is[Null](end)) {
 		return s, 0, nil
@@ -153,7 +156,9 @@ func (ev *evaluator) window(s String, start, end Value) (part String, from int, 
 	if err != nil {
 		return String{}, 0, err
 	}
-	high = max(low, high)
+	if high < low {
+		return trusted(""), -1, nil
+	}
 	if at != nil {
 		low, high = at[low], at[high]
 	}
@@ -162,9 +167,9 @@ func (ev *evaluator) window(s String, start, end Value) (part String, from int, 
 
 func affixMethod(has func(s, affix string) bool) func(ev *evaluator, v Value, args []Value) (Value, error) {
 	return func(ev *evaluator, v Value, args []Value) (Value, error) {
-		s, _, err := ev.window(v.(String), args[1], args[2])
-		if err != nil {
-			return nil, err
+		s, from, err := ev.window(v.(String), args[1], args[2])
+		if err != nil || from < 0 {
+			return Bool(false), err
 		}
 		candidates := []Value{args[0]}
 		if l, ok := args[0].(*List); ok && l.tuple {
@@ -195,7 +200,7 @@ func findMethod(index func(s, sub string) int, must bool) func(ev *evaluator, v 
 			return nil, err
 		}
 		n := index(part.text, sub.text)
-		if n < 0 {
+		if n < 0 || from < 0 {
 			if must {
 				return nil, fail("substring not found")
 			}
@@ -210,8 +215,11 @@ func countMethod(ev *evaluator, v Value, args []Value) (Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	part, _, err := ev.window(v.(String), args[1], args[2])
-	return NewInt(int64(strings.Count(part.text, sub.text))), err
+	part, from, err := ev.window(v.(String), args[1], args[2])
+	if err != nil || from < 0 {
+		return NewInt(0), err
+	}
+	return NewInt(int64(strings.Count(part.text, sub.text))), nil
 }
 
 func replaceMethod(ev *evaluator, v Value, args []Value) (Value, error) {

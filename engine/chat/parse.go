@@ -106,7 +106,7 @@ func (p *parser) body(until ...string) ([]stmt, error) {
 		return nil, err
 	}
 	defer func() { p.depth-- }()
-	start := p.peek().line
+	start := p.tokens[max(0, p.at-1)].line // of the tag that opened it
 	var list []stmt
 	for {
 		t := p.peek()

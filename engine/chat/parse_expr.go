@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"math"
 	"strconv"
 )
 
@@ -234,8 +235,8 @@ func (p *parser) primary() (expr, error) {
 		return &literal{line, n}, nil
 	case tokFloat:
 		f, err := strconv.ParseFloat(t.text, 64)
-		if err != nil {
-			return nil, syntax(t.line, "the number %s is out of range", t.text)
+		if err != nil && !math.IsInf(f, 0) {
+			return nil, syntax(t.line, "the number %s cannot be read", t.text)
 		}
 		return &literal{line, Float(f)}, nil
 	case tokOp:

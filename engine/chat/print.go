@@ -15,7 +15,7 @@ func EncodeJSON(v Value) (string, error) {
 	if err := (jsonStyle{item: ", ", key: ": "}).write(&b, v, 0); err != nil {
 		return "", err
 	}
-	return string(b.buf), nil
+	return b.buf.String(), nil
 }
 
 // writeText is Python's str(): what {{ v }} prints.

@@ -81,7 +81,7 @@ func isCase(v Value, other func(rune) bool) (Value, error) {
 	if err := writeText(&b, v); err != nil {
 		return nil, err
 	}
-	text := string(b.buf)
+	text := b.buf.String()
 	cased := strings.IndexFunc(text, func(r rune) bool { return unicode.IsUpper(r) || unicode.IsLower(r) || unicode.IsTitle(r) })
 	return Bool(cased >= 0 && strings.IndexFunc(text, func(r rune) bool { return other(r) || unicode.IsTitle(r) }) < 0), nil
 }

@@ -89,6 +89,36 @@ func (s String) mapRuns(f func(string) string) String {
 	return t
 }
 
+// join is a followed by b.
+func join(a, b String) String {
+	s := String{text: a.text + b.text}
+	switch {
+	case a.text == "" || b.text == "" || a.plain == nil && b.plain == nil && a.whole == b.whole:
+		if s.plain, s.whole = a.plain, a.whole; a.text == "" {
+			s.plain, s.whole = b.plain, b.whole
+		}
+		return s
+	case a.whole:
+		s.plain = []Span{{0, len(a.text)}}
+	default:
+		s.plain = append(make([]Span, 0, len(a.plain)+len(b.plain)+1), a.plain...)
+	}
+	add := func(start, end int) {
+		if n := len(s.plain); n > 0 && s.plain[n-1].End == start {
+			s.plain[n-1].End = end
+			return
+		}
+		s.plain = append(s.plain, Span{start, end})
+	}
+	if b.whole {
+		add(len(a.text), len(s.text))
+	}
+	for _, p := range b.plain {
+		add(len(a.text)+p.Start, len(a.text)+p.End)
+	}
+	return s.normal()
+}
+
 // length is the number of characters (code points).
 func (s String) length() int { return utf8.RuneCountInString(s.text) }
 
@@ -142,7 +172,7 @@ func isSpace(r rune) bool {
 // builder joins texts and keeps their provenance. With a meter it counts the
 // work and stops at the limits; see evaluator.builder.
 type builder struct {
-	buf    []byte
+	buf    strings.Builder
 	spans  []Span
 	force  int // above 0, everything written is data
 	charge func(bytes, total int) error
@@ -154,20 +184,20 @@ func (b *builder) write(text string, plain bool) {
 		return
 	}
 	if b.charge != nil {
-		if b.err = b.charge(len(text), len(b.buf)+len(text)); b.err != nil {
+		if b.err = b.charge(len(text), b.buf.Len()+len(text)); b.err != nil {
 			return
 		}
 	}
-	start := len(b.buf)
-	b.buf = append(b.buf, text...)
+	start := b.buf.Len()
+	b.buf.WriteString(text)
 	if !plain && b.force == 0 {
 		return
 	}
 	if n := len(b.spans); n > 0 && b.spans[n-1].End == start {
-		b.spans[n-1].End = len(b.buf)
+		b.spans[n-1].End = b.buf.Len()
 		return
 	}
-	b.spans = append(b.spans, Span{start, len(b.buf)})
+	b.spans = append(b.spans, Span{start, b.buf.Len()})
 }
 
 func (b *builder) add(s String) {
@@ -180,7 +210,7 @@ func (b *builder) add(s String) {
 
 // string is what was written, without looking at limits.
 func (b *builder) string() String {
-	return String{text: string(b.buf), plain: b.spans}.normal()
+	return String{text: b.buf.String(), plain: b.spans}.normal()
 }
 
 // finish is what was written, or why it could not be.
