@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Runs unmodified OpenAI clients against a server with the demo model: one PASS
+# or FAIL line a check, exit status 1 when any failed.
+#
+#   workbench/conformance/run.sh [python] [go]      default: both
+#
+# ROUNDHOUSE_BIN names the program, default bin/roundhouse. Clients are
+# installed once, pinned, into .cache/conformance; that needs the network.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+bin=$(realpath "${ROUNDHOUSE_BIN:-$root/bin/roundhouse}")
+cache=$root/.cache/conformance
+mkdir -p "$cache"
+[ -x "$bin" ] || { echo "conformance: $bin is missing: run make build first, or set ROUNDHOUSE_BIN" >&2; exit 1; }
+
+pids=()
+stop_servers() {
+  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+}
+trap stop_servers EXIT
+
+# start NAME [FLAG...] starts a server and puts its address into $address.
+start() {
+  local name=$1; shift
+  local out=$cache/$name.out log=$cache/$name.log
+  : >"$out"
+  env -u ROUNDHOUSE_API_KEY -u ROUNDHOUSE_LISTEN "$bin" serve --listen 127.0.0.1:0 "$@" >"$out" 2>"$log" </dev/null &
+  local pid=$!
+  pids+=("$pid")
+  for _ in $(seq 600); do
+    address=$(grep -om1 'http://127\.0\.0\.1:[0-9]*' "$out" || true)
+    if [ -n "$address" ] && ready "$address"; then return; fi
+    kill -0 "$pid" 2>/dev/null || break
+    sleep 0.1
+  done
+  echo "conformance: the server did not become ready; its log, $log, ends:" >&2
+  tail -n 20 "$log" >&2
+  exit 1
+}
+
+# ready asks /health with bash alone: curl may be missing.
+ready() {
+  local host=${1#http://} status
+  exec 3<>"/dev/tcp/${host%:*}/${host#*:}" || return 1
+  printf 'GET /health HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "$host" >&3
+  read -r status <&3
+  exec 3>&-
+  [[ $status == *" 200 "* ]]
+}
+
+python_clients() {
+  local venv=$cache/venv
+  if ! cmp -s "$here/requirements.txt" "$venv/installed.txt"; then
+    python3 -m venv --clear "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.txt"
+    cp "$here/requirements.txt" "$venv/installed.txt"
+  fi
+  "$venv/bin/python" "$here/client.py"
+}
+
+go_clients() {
+  (cd "$here" && go test -count=1 -v . | sed -un \
+    -e 's/^ *--- PASS: \(.*\) (.*/PASS go \1/p' -e 's/^ *--- FAIL: \(.*\) (.*/FAIL go \1/p' \
+    -e '/^ok/p' -e '/\.go:/p' -e '/^panic/p')
+}
+
+start open
+export ROUNDHOUSE_URL=$address
+start keyed --api-key conformance-key
+export ROUNDHOUSE_KEYED_URL=$address ROUNDHOUSE_KEY=conformance-key
+
+failed=0
+[ $# -gt 0 ] || set -- python go
+for client in "$@"; do
+  "${client}_clients" || failed=1
+done
+exit $failed
