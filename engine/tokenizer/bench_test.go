@@ -81,7 +81,7 @@ func BenchmarkDecode(b *testing.B) {
 
 // BenchmarkParse is the start of every command: the whole of Qwen3's file.
 func BenchmarkParse(b *testing.B) {
-	data := tokenizerJSON(b, "testdata/qwen3/tokenizer.json.xz")
+	data := unpacked(b, "testdata/qwen3/tokenizer.json.xz")
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {

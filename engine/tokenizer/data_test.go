@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"bufio"
 	"compress/gzip"
+	"crypto/sha256"
 	"encoding/json"
 	"io"
 	"os"
@@ -73,38 +74,29 @@ func unpacked(t testing.TB, path string) []byte {
 	return data
 }
 
-// sources remembers what tokenizerJSON unpacked: Qwen3's takes a second.
+// loaded remembers tokenizers by the SHA-256 of their packed file: unpacking
+// Qwen3's takes a second, and the shared file is the committed one.
 var (
-	sourcesMu sync.Mutex
-	sources   = map[string][]byte{}
-	loaded    = map[string]*Tokenizer{}
+	loadedMu sync.Mutex
+	loaded   = map[[sha256.Size]byte]*Tokenizer{}
 )
-
-// tokenizerJSON returns an unpacked tokenizer.json, not to be changed.
-func tokenizerJSON(t testing.TB, path string) []byte {
-	t.Helper()
-	sourcesMu.Lock()
-	defer sourcesMu.Unlock()
-	if sources[path] == nil {
-		sources[path] = unpacked(t, path)
-	}
-	return sources[path]
-}
 
 // load returns the tokenizer of a packed tokenizer.json.
 func load(t testing.TB, path string) *Tokenizer {
 	t.Helper()
-	data := tokenizerJSON(t, path)
-	sourcesMu.Lock()
-	defer sourcesMu.Unlock()
-	if loaded[path] == nil {
-		tok, err := Parse(data)
-		if err != nil {
+	packed, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loadedMu.Lock()
+	defer loadedMu.Unlock()
+	key := sha256.Sum256(packed)
+	if loaded[key] == nil {
+		if loaded[key], err = Parse(unpacked(t, path)); err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}
-		loaded[path] = tok
 	}
-	return loaded[path]
+	return loaded[key]
 }
 
 func qwen3(t testing.TB) *Tokenizer { return load(t, "testdata/qwen3/tokenizer.json.xz") }

@@ -195,7 +195,7 @@ func TestConcurrent(t *testing.T) {
 
 // TestLinear encodes hostile texts of 64 KB and 1 MB. The larger takes 16
 // times as long if the work is linear and 256 times if it is quadratic; the
-// limit stands far from both, and only the best of several runs counts.
+// limit stands far from both, and a miss is measured again.
 func TestLinear(t *testing.T) {
 	const small, factor, limit = 64 << 10, 16, 100
 	tok := qwen3(t)
@@ -221,10 +221,10 @@ func TestLinear(t *testing.T) {
 		"broken":          "\xf0\x9f",
 		"apostrophes":     "'",
 	} {
-		quickest := func(n int) time.Duration {
+		quickest := func(n, runs int) time.Duration {
 			text := strings.Repeat(unit, n/len(unit))
 			best := time.Hour
-			for range 3 {
+			for range runs {
 				start := time.Now()
 				tok.Encode(text, Default)
 				best = min(best, time.Since(start))
@@ -232,9 +232,9 @@ func TestLinear(t *testing.T) {
 			return best
 		}
 		ratio, large := 0.0, time.Duration(0)
-		for range 3 {
-			large = quickest(small * factor)
-			if ratio = float64(large) / float64(quickest(small)); ratio < limit {
+		for range 3 { // again only where something else held the machine
+			large = quickest(small*factor, 1)
+			if ratio = float64(large) / float64(quickest(small, 2)); ratio < limit {
 				break
 			}
 		}
