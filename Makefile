@@ -1,0 +1,86 @@
+# Roundhouse. `make` alone lists what there is to make; every target sets
+# itself up on a machine that has Go, git and make.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 darwin/amd64
+RACE     := ./engine/... ./workbench/openai/...
+FUZZTIME ?= 10s
+SOAKTIME ?= 5m
+HOUSE    := go run ./workbench/house
+LINTER   := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+export CGO_ENABLED ?= 0
+
+##@ Every day
+.PHONY: run build test help
+run: build ## serve the demo model; on a terminal, talk with it
+	@bin/roundhouse run
+
+build: ## build bin/roundhouse
+	@go build -trimpath -ldflags '$(LDFLAGS)' -o bin/roundhouse ./workbench/cmd/roundhouse
+
+test: ## run every Go test; skips are counted and their reasons printed
+	@$(HOUSE) test ./...
+
+help: ## print this list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Before a change lands
+.PHONY: lint gen gen-check race cross tour conformance ci
+lint: ## gofmt, vet and golangci-lint as .golangci.yml says; go.mod is tidy
+	@go mod tidy -diff
+	@go run $(LINTER) run ./...
+
+gen: ## run every generator
+	@go generate ./...
+
+gen-check: ## generate in a copy of the tree and compare the bytes
+	@$(HOUSE) gen-check
+
+race: ## the packages with goroutines, under the race detector (needs gcc)
+	@CGO_ENABLED=1 $(HOUSE) test -short -race $(RACE)
+
+cross: ## compile for every platform of a release
+	@for platform in $(PLATFORMS); do \
+	  echo "$$platform"; \
+	  GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -trimpath -o /dev/null ./workbench/cmd/roundhouse; \
+	done
+
+tour: build ## run the tour of README.md as it is written
+	@$(HOUSE) tour README.md
+
+conformance: build ## real clients against the server (needs python3 and its packages)
+	@bash workbench/conformance/run.sh
+
+ci: ## all of the above, as the builders run it
+	@bash .ci/run
+
+##@ Longer runs
+.PHONY: fuzz soak bench parity evidence dist clean
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@$(HOUSE) fuzz -time $(FUZZTIME)
+
+soak: ## every fuzz target for SOAKTIME (5m); writes workbench/docs/soak.md
+	@$(HOUSE) fuzz -time $(SOAKTIME) -keep 16 -report workbench/docs/soak.md
+
+bench: ## Go benchmarks: values with units
+	@go test -run '^$$' -bench . -benchmem ./...
+
+parity: build ## compare every golden; writes workbench/docs/parity.md
+	@$(HOUSE) parity
+
+evidence: build ## measure what the handbook promises: value, bound, verdict
+	@$(HOUSE) evidence
+
+dist: ## archives for every platform, checksums and completions in dist/
+	@$(HOUSE) dist -version '$(VERSION)' $(PLATFORMS)
+
+clean: ## remove what make built
+	@rm -rf bin dist .cache

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A promise of the handbook: how it is measured and what it must be.
+type promise struct {
+	name    string
+	unit    string
+	measure func(ctx context.Context) (value, bound float64, err error)
+	atLeast bool // the bound is a floor, not a ceiling
+}
+
+var promises = []promise{
+	{"make test, cold build cache", "s", coldTest, false},
+	{"resident memory while loading", "MB", loadPeak, false},
+	{"header parse, 227,088 tensors", "s", headerParse, false},
+	{"tokenizer, English prose", "MB/s", tokenizerSpeed, true},
+	{"parity, worst share of tolerance", "%", parityWorst, false},
+	{"demo decode", "tok/s", demoSpeed("Decode"), true},
+	{"demo prefill, 512 tokens", "tok/s", demoSpeed("Prefill/512"), true},
+}
+
+// evidence measures each promise and prints name, value, bound and verdict.
+// With arguments it measures only those whose name contains one of them.
+func evidence(ctx context.Context, args []string) error {
+	misses := 0
+	for _, p := range promises {
+		if !chosen(p.name, args) {
+			continue
+		}
+		value, bound, err := p.measure(ctx)
+		if err != nil {
+			misses++
+			fmt.Printf("%-34s %v  FAIL\n", p.name, err)
+			continue
+		}
+		relation, kept := "<=", value <= bound
+		if p.atLeast {
+			relation, kept = ">=", value >= bound
+		}
+		verdict := "PASS"
+		if !kept {
+			verdict = "FAIL"
+			misses++
+		}
+		fmt.Printf("%-34s %9.4g %-5s %s %-6.4g %s\n", p.name, value, p.unit, relation, bound, verdict)
+	}
+	if misses > 0 {
+		return fmt.Errorf("%d promises are not kept", misses)
+	}
+	return nil
+}
+
+func chosen(name string, args []string) bool {
+	for _, arg := range args {
+		if strings.Contains(name, arg) {
+			return true
+		}
+	}
+	return len(args) == 0
+}
+
+// coldTest times `make test` with an empty build cache; the modules are there.
+func coldTest(ctx context.Context) (seconds, bound float64, err error) {
+	cache, err := os.MkdirTemp("", "roundhouse-cold-")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer os.RemoveAll(cache)
+	command := exec.CommandContext(ctx, "make", "test")
+	command.Env = append(os.Environ(), "GOCACHE="+cache)
+	start := time.Now()
+	if output, err := command.CombinedOutput(); err != nil {
+		return 0, 0, fmt.Errorf("%w\n%s", err, output)
+	}
+	return time.Since(start).Seconds(), 8 * 60, nil
+}
+
+// loadPeak loads a model and makes one token. The bound is the size of its
+// files, a tenth more, and 200 MB. $EVIDENCE_MODEL names a larger model than
+// the demo.
+func loadPeak(ctx context.Context) (megabytes, bound float64, err error) {
+	model := os.Getenv("EVIDENCE_MODEL")
+	if model == "" {
+		dir, err := os.MkdirTemp("", "roundhouse-demo-")
+		if err != nil {
+			return 0, 0, err
+		}
+		defer os.RemoveAll(dir)
+		model = filepath.Join(dir, "demo")
+		if output, err := exec.CommandContext(ctx, program, "demo", "extract", model).CombinedOutput(); err != nil {
+			return 0, 0, fmt.Errorf("demo extract: %w\n%s", err, output)
+		}
+	}
+	var size int64
+	err = filepath.WalkDir(model, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(name) != ".safetensors" {
+			return err
+		}
+		info, err := os.Stat(name)
+		if err == nil {
+			size += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	command := exec.CommandContext(ctx, program, "chat", "--once", "hello", "--max-tokens", "1", model)
+	if output, err := command.CombinedOutput(); err != nil {
+		return 0, 0, fmt.Errorf("%v: %w\n%s", command.Args, err, output)
+	}
+	usage, ok := command.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return 0, 0, errors.New("this system does not tell the peak of a child's memory")
+	}
+	return float64(usage.Maxrss) / 1e6 * maxrssUnit, 1.1*float64(size)/1e6 + 200, nil
+}
+
+// benchmark runs one Go benchmark and returns the figure with the given unit.
+func benchmark(ctx context.Context, pkg, name, unit string) (float64, error) {
+	pattern := "^Benchmark" + strings.ReplaceAll(name, "/", "$/^") + "$"
+	output, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", pattern, "-benchtime", "2s", pkg).CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("benchmark %s of %s: %w\n%s", name, pkg, err, output)
+	}
+	return figure(string(output), unit)
+}
+
+// figure finds the first number before a unit in the output of a benchmark.
+func figure(output, unit string) (float64, error) {
+	found := regexp.MustCompile(`(?m)^Benchmark.*\s(\S+) ` + regexp.QuoteMeta(unit) + `(\s|$)`).FindStringSubmatch(output)
+	if found == nil {
+		return 0, fmt.Errorf("no figure in %s in\n%s", unit, output)
+	}
+	return strconv.ParseFloat(found[1], 64)
+}
+
+func headerParse(ctx context.Context) (seconds, bound float64, err error) {
+	nanoseconds, err := benchmark(ctx, "./engine/safetensors", "Open", "ns/op")
+	return nanoseconds / 1e9, 0.5, err
+}
+
+func tokenizerSpeed(ctx context.Context) (megabytes, bound float64, err error) {
+	megabytes, err = benchmark(ctx, "./engine/tokenizer", "EncodeCold", "MB/s")
+	return megabytes, 20, err
+}
+
+func parityWorst(ctx context.Context) (percent, bound float64, err error) {
+	dir, err := sharedDir()
+	if err != nil {
+		return 0, 0, err
+	}
+	all, err := pairs(dir)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, p := range all {
+		v, err := compare(ctx, p)
+		if err != nil {
+			return 0, 0, err
+		}
+		if !v.OK {
+			return 0, 0, fmt.Errorf("golden %s: a miss; run `make parity`", p.name)
+		}
+		percent = max(percent, 100*ratio(closest(v.Rows)))
+	}
+	return percent, 100, nil
+}
+
+// demoSpeed runs a benchmark of workbench/bench.
+func demoSpeed(name string) func(context.Context) (float64, float64, error) {
+	return func(ctx context.Context) (speed, bound float64, err error) {
+		speed, err = benchmark(ctx, "./workbench/bench", name, "tok/s")
+		return speed, demoFloor, err
+	}
+}
+
+// demoFloor is slower than any two cores were measured to be: a floor against
+// an order of magnitude lost, not a claim (benchmarks.md has the figures).
+const demoFloor = 50

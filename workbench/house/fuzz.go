@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A target is one fuzz function of one package.
+type target struct{ pkg, name string }
+
+// targets asks every test binary of the module for its fuzz functions.
+func targets(ctx context.Context) ([]target, error) {
+	command := exec.CommandContext(ctx, "go", "test", "-list", "^Fuzz", "./...")
+	command.Stderr = os.Stderr
+	output, err := command.Output()
+	if err != nil {
+		return nil, fmt.Errorf("list the fuzz targets: %w\n%s", err, output)
+	}
+	return parseTargets(string(output)), nil
+}
+
+// parseTargets reads `go test -list`: a package's functions stand before its
+// "ok" line.
+func parseTargets(listing string) []target {
+	var all []target
+	var names []string
+	for line := range strings.Lines(listing) {
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) == 1 && strings.HasPrefix(fields[0], "Fuzz"):
+			names = append(names, fields[0])
+		case len(fields) >= 2 && fields[0] == "ok":
+			for _, name := range names {
+				all = append(all, target{fields[1], name})
+			}
+			names = nil
+		}
+	}
+	return all
+}
+
+// progress is the line that a fuzzing test prints every three seconds.
+var progress = regexp.MustCompile(`fuzz: elapsed: (\S+), execs: (\d+) \(.*new interesting: (\d+) \(total: (\d+)\)`)
+
+// maxSeed is the largest found input that is kept as a seed, in bytes of its file.
+const maxSeed = 4 << 10
+
+// fuzz runs every target for a while, one after the other. -report writes the
+// log as a page; -keep commits that many of the smallest inputs that reached
+// new code to each target's testdata.
+func fuzz(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("fuzz", flag.ContinueOnError)
+	each := flags.Duration("time", 10*time.Second, "time for each target")
+	report := flags.String("report", "", "write the log to this page")
+	keep := flags.Int("keep", 0, "copy up to this many found inputs of each target to its testdata")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	all, err := targets(ctx)
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		return errors.New("no fuzz target found")
+	}
+	var rows []string
+	failed := 0
+	for _, t := range all {
+		row, err := fuzzOne(ctx, t, *each)
+		if err == nil && *keep > 0 {
+			err = keepSeeds(ctx, t, *keep)
+		}
+		if err != nil {
+			failed++
+			fmt.Printf("%s %s: %v\n", t.pkg, t.name, err)
+			row = fmt.Sprintf("| `%s` | `%s` | | | | **finding**: %v |", short(t.pkg), t.name, err)
+		}
+		rows = append(rows, row)
+	}
+	if *report != "" {
+		if err := os.WriteFile(*report, []byte(soakPage(*each, rows)), 0o644); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("fuzz: %d passed, %d failed\n", len(all)-failed, failed)
+	if failed > 0 {
+		return fmt.Errorf("%d of %d targets have findings; the inputs lie under their testdata/fuzz", failed, len(all))
+	}
+	return nil
+}
+
+func short(pkg string) string {
+	return strings.TrimPrefix(pkg, "github.com/roundhouse-ai/roundhouse/")
+}
+
+func fuzzOne(ctx context.Context, t target, each time.Duration) (row string, err error) {
+	command := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each.String(), t.pkg)
+	pipe, err := command.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	command.Stderr = command.Stdout
+	if err := command.Start(); err != nil {
+		return "", err
+	}
+	var last []string
+	var tail []string
+	for lines := bufio.NewScanner(pipe); lines.Scan(); {
+		if found := progress.FindStringSubmatch(lines.Text()); found != nil {
+			last = found
+		}
+		tail = append(tail[max(0, len(tail)-39):], lines.Text())
+	}
+	if err := command.Wait(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, strings.Join(tail, "\n"))
+	}
+	if last == nil {
+		return "", errors.New("the target printed no progress: was the time too short to build it?")
+	}
+	fmt.Printf("%-28s %-28s %8s execs, %s new\n", short(t.pkg), t.name, last[2], last[3])
+	return fmt.Sprintf("| `%s` | `%s` | %s | %s | %s | none |", short(t.pkg), t.name, last[1], last[2], last[4]), nil
+}
+
+// keepSeeds copies the smallest inputs of Go's fuzz cache to the package.
+func keepSeeds(ctx context.Context, t target, count int) error {
+	output, err := exec.CommandContext(ctx, "go", "env", "GOCACHE").Output()
+	if err != nil {
+		return err
+	}
+	found, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(output)), "fuzz", t.pkg, t.name, "*"))
+	if err != nil {
+		return err
+	}
+	type seed struct {
+		name string
+		text []byte
+	}
+	var seeds []seed
+	for _, name := range found {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if len(text) <= maxSeed {
+			seeds = append(seeds, seed{filepath.Base(name), text})
+		}
+	}
+	slices.SortFunc(seeds, func(a, b seed) int {
+		return cmp.Or(cmp.Compare(len(a.text), len(b.text)), strings.Compare(a.name, b.name))
+	})
+	dir := filepath.Join(short(t.pkg), "testdata", "fuzz", t.name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, s := range seeds[:min(count, len(seeds))] {
+		if err := os.WriteFile(filepath.Join(dir, s.name), s.text, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func soakPage(each time.Duration, rows []string) string {
+	return fmt.Sprintf(`<!-- Code generated by make soak; DO NOT EDIT. -->
+# Soak
+
+Every fuzz target ran for %v on %s. Continuous integration runs each for some seconds; this page is the
+longer run. "Corpus" counts the inputs that reach code of their own; the smallest are committed under each package's
+`+"`testdata/fuzz`"+` and run as plain tests by `+"`make test`"+`.
+
+| package | target | time | executions | corpus | finding |
+| --- | --- | --- | --- | --- | --- |
+%s
+`, each, machine(), strings.Join(rows, "\n"))
+}
+
+// machine says what the figures of a page were measured on.
+func machine() string {
+	model := runtime.GOARCH
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		if _, rest, found := strings.Cut(string(text), "model name"); found {
+			line, _, _ := strings.Cut(rest, "\n")
+			model = strings.TrimLeft(line, "\t :")
+		}
+	}
+	return fmt.Sprintf("%d cores of %s, %s, %s/%s", runtime.NumCPU(), model, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
