@@ -17,6 +17,9 @@ func Bind(c *safetensors.Checkpoint, cfg *Config, module string, k, n int) (m *o
 		settings := cfg.module(module)
 		b.cfg, b.listed = &settings, cfg.lists(module)
 	}
+	if t, ok := c.Lookup(module + ".bias"); ok {
+		return nil, nil, b.refuse(t, "the model has no biases, and none would be added: this is another architecture or a damaged export")
+	}
 	if _, packed := c.Lookup(module + ".qweight"); packed {
 		err = b.packed()
 	} else {

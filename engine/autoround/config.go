@@ -36,6 +36,7 @@ type Config struct {
 	Symmetric *bool  `json:"sym"`
 	DataType  string `json:"data_type"`
 	ActBits   int    `json:"act_bits"`
+	SuperBits int    `json:"super_bits"`
 	DescAct   bool   `json:"desc_act"`
 	Version   string `json:"autoround_version"`
 	ZeroPoint *bool  `json:"zero_point"` // awq's word for asymmetric
@@ -106,6 +107,11 @@ func ParseConfig(data []byte) (*Config, error) {
 	return c, nil
 }
 
+// packings are the names whose layout is known; a third part (the back end an
+// older version preferred, auto_round:gptq:exllamav2) does not matter.
+var packings = []string{"gptq", "awq", "auto_round", "auto_round:auto_gptq", "auto_round:gptq", "auto_round:gptqmodel",
+	"auto_round:exllamav2", "auto_round:tritonv2", "auto_round:auto_awq", "auto_round:awq"}
+
 func (c *Config) supported() error {
 	var errs []error
 	refuse := func(wrong bool, format string, args ...any) {
@@ -116,8 +122,9 @@ func (c *Config) supported() error {
 	methods := []string{"auto-round", "auto_round", "gptq", "awq", ""}
 	refuse(!slices.Contains(methods, strings.TrimPrefix(c.Method, "intel/")), "quant_method %q is not supported: use auto-round, gptq or awq", c.Method)
 	packing := c.packing()
-	refuse(packing != "gptq" && packing != "awq" && packing != "auto_round" && !strings.HasPrefix(packing, "auto_round:"),
+	refuse(!slices.Contains(packings, packing),
 		"packing_format %q is not supported: use auto_round:auto_gptq, auto_round:gptqmodel or auto_round:auto_awq", packing)
+	refuse(c.SuperBits != 0, "super_bits %d (double quantisation) is not supported", c.SuperBits)
 	refuse(c.ActBits != 0 && c.ActBits < 16, "act_bits %d: activations of fewer than 16 bits are not supported", c.ActBits)
 	refuse(c.DataType != "" && c.DataType != "int", "data_type %q is not supported: use int", c.DataType)
 	refuse(!bitsPossible(c.Bits), "%d bits are not supported: use 2, 3, 4 or 8", c.Bits)
@@ -211,13 +218,23 @@ func (c *Config) quantised() bool {
 func (c *Config) packing() string {
 	switch {
 	case c.Packing != "":
-		return c.Packing
-	case c.Backend != "" && strings.HasPrefix(c.Backend, "auto_round"):
-		return c.Backend
+		return twoParts(c.Packing)
+	case strings.HasPrefix(c.Backend, "auto_round"):
+		return twoParts(c.Backend)
 	case c.Method == "gptq" || c.Method == "awq":
 		return c.Method
 	}
 	return "auto_round:auto_gptq"
+}
+
+// twoParts drops what follows a second colon.
+func twoParts(name string) string {
+	first, rest, _ := strings.Cut(name, ":")
+	second, _, _ := strings.Cut(rest, ":")
+	if second == "" {
+		return first
+	}
+	return first + ":" + second
 }
 
 // symmetric says whether stored zeros are to be ignored.

@@ -1,10 +1,8 @@
 package autoround
 
 import (
-	"compress/gzip"
 	"encoding/binary"
 	"encoding/json"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -15,33 +13,6 @@ import (
 	"github.com/roundhouse-ai/roundhouse/engine/ops/optest/shared"
 	"github.com/roundhouse-ai/roundhouse/engine/safetensors"
 )
-
-// unzipped reads every *.gz of a folder under its name without the ending.
-func unzipped(t *testing.T, dir string) fstest.MapFS {
-	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(dir, "*.gz"))
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("%s has %d compressed files: %v", dir, len(paths), err)
-	}
-	fsys := fstest.MapFS{}
-	for _, path := range paths {
-		file, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		z, err := gzip.NewReader(file)
-		if err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		data, err := io.ReadAll(z)
-		if err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		file.Close()
-		fsys[strings.TrimSuffix(filepath.Base(path), ".gz")] = &fstest.MapFile{Data: data}
-	}
-	return fsys
-}
 
 // dequantCases is the json beside a file of packed matrices and their values.
 type dequantCases struct {
@@ -110,7 +81,10 @@ func dequantise(t *testing.T, files fstest.MapFS, name string) {
 // Values computed by an independent reader of the format: 41 matrices of all
 // bit widths, layouts and conventions of zeros.
 func TestDequantise(t *testing.T) {
-	files := unzipped(t, "../ops/optest/testdata/dequant")
+	files, err := shared.Unzip("../ops/optest/testdata/dequant")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{"awq", "extra-layer", "gptq-asym", "gptq-gidx", "gptq-sym", "raw-asym"} {
 		t.Run(name, func(t *testing.T) { dequantise(t, files, name) })
 	}

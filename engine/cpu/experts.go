@@ -53,12 +53,9 @@ func (r *recorder) Experts(a ops.ExpertsArgs) {
 		r.need(e.Gate, e.Up, e.Down)
 	}
 	r.plan.pairs = max(r.plan.pairs, a.K)
-	r.plan.width = max(r.plan.width, width)
+	r.need(a.Shared.Gate, a.Shared.Up, a.Shared.Down)
+	r.plan.width = max(r.plan.width, width, a.Shared.Gate.N)
 	r.plan.experts = max(r.plan.experts, len(a.Experts))
-	if a.Shared != nil {
-		r.need(a.Shared.Gate, a.Shared.Up, a.Shared.Down)
-		r.plan.width = max(r.plan.width, a.Shared.Gate.N)
-	}
 	r.add("experts", a.Layer, func(r *run) {
 		normed := rows{floats(a.Normed), hidden, r.rows, nil}
 		r.sortByExpert(ints(a.IDs)[:r.rows*a.K], a.K, len(a.Experts))
@@ -66,9 +63,7 @@ func (r *recorder) Experts(a ops.ExpertsArgs) {
 		sum := r.delta[:r.rows*hidden]
 		r.weigh(sum, floats(a.Weights), a.K, hidden)
 		r.tap(a.Layer, "routed_out", hidden, sum)
-		if a.Shared != nil {
-			r.sharedExpert(sum, normed, a.Shared, floats(a.Gate), a.Layer)
-		}
+		r.sharedExpert(sum, normed, a.Shared, floats(a.Gate), a.Layer)
 		r.tap(a.Layer, "mlp_out", hidden, sum)
 		x := floats(a.X)[:len(sum)]
 		add(x, sum)
@@ -160,7 +155,7 @@ func (r *run) weigh(sum, weights []float32, k, hidden int) {
 }
 
 // sharedExpert adds sigmoid(gate) * shared(x) to sum.
-func (r *run) sharedExpert(sum []float32, x rows, e *ops.Expert, gate []float32, layer int) {
+func (r *run) sharedExpert(sum []float32, x rows, e ops.Expert, gate []float32, layer int) {
 	width, hidden := e.Gate.N, e.Down.N
 	gated := rows{r.gated, width, x.count, nil}
 	r.blocks(x, e.Gate, func(w *worker, r0, r1, n0, n1 int) {

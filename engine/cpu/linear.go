@@ -104,10 +104,7 @@ func add(x, delta []float32) {
 // Router implements ops.Set.
 func (r *recorder) Router(a ops.RouterArgs) {
 	norm := r.vector(a.Norm)
-	r.need(a.Router)
-	if a.Shared != nil {
-		r.need(a.Shared)
-	}
+	r.need(a.Router, a.Shared)
 	hidden := len(norm)
 	r.add("router", a.Layer, func(r *run) {
 		normed := floats(a.Normed)[:r.rows*hidden]
@@ -117,11 +114,9 @@ func (r *recorder) Router(a ops.RouterArgs) {
 		logits := floats(a.Logits)[:r.rows*a.Router.N]
 		r.multiply(rows{logits, a.Router.N, r.rows, nil}, x, a.Router)
 		r.tap(a.Layer, "router_logits", a.Router.N, logits)
-		if a.Shared != nil {
-			gate := floats(a.Gate)[:r.rows]
-			r.multiply(rows{gate, 1, r.rows, nil}, x, a.Shared)
-			r.tap(a.Layer, "shared_gate_logit", 1, gate)
-		}
+		gate := floats(a.Gate)[:r.rows]
+		r.multiply(rows{gate, 1, r.rows, nil}, x, a.Shared)
+		r.tap(a.Layer, "shared_gate_logit", 1, gate)
 	})
 }
 

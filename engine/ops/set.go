@@ -117,7 +117,7 @@ type MixerOutArgs struct {
 }
 
 // RouterArgs: X [T, hidden] -> Normed [T, hidden], Logits [T, experts],
-// Gate [T] (before its sigmoid). Shared may be nil (no shared expert).
+// Gate [T] (of the shared expert, before its sigmoid).
 type RouterArgs struct {
 	Layer  int
 	X      Buf
@@ -157,7 +157,7 @@ type ExpertsArgs struct {
 	K       int
 	Experts []Expert
 	Gate    Buf
-	Shared  *Expert // nil without a shared expert
+	Shared  Expert
 	X       Buf
 }
 

@@ -21,7 +21,7 @@ type Config struct {
 	Experts     int  // num_experts
 	TopK        int  // num_experts_per_tok
 	ExpertWidth int  // moe_intermediate_size
-	SharedWidth int  // shared_expert_intermediate_size; 0 for none
+	SharedWidth int  // shared_expert_intermediate_size
 	Renormalise bool // norm_topk_prob
 	DraftLayers int  // MTP layers in the checkpoint, 0 or 1; found by tensors
 

@@ -140,6 +140,8 @@ func (f *file) supported() error {
 		}
 	}
 	refuse(f.ModelType != "qwen3_next", "model_type is %q: only qwen3_next is supported", f.ModelType)
+	refuse(len(f.Architectures) > 0 && !slices.Contains(f.Architectures, "Qwen3NextForCausalLM"),
+		"architectures is %q: only Qwen3NextForCausalLM is supported", f.Architectures)
 	refuse(f.Act != "" && f.Act != "silu", "hidden_act %q is not supported: only silu", f.Act)
 	refuse(f.Bias, "attention_bias true is not supported")
 	refuse(f.Sliding, "use_sliding_window true is not supported")

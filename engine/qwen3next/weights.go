@@ -31,8 +31,8 @@ type Layer struct {
 	Out                 *ops.Matrix // out_proj or o_proj
 
 	Router     *ops.Matrix
-	SharedGate *ops.Matrix // nil without a shared expert
-	Shared     *ops.Expert
+	SharedGate *ops.Matrix // hidden -> 1
+	Shared     ops.Expert
 	Experts    []ops.Expert
 }
 
@@ -109,11 +109,8 @@ func (b *binder) layer(name string, attention bool) (l Layer) {
 		l.Delta, l.Out = b.deltaNet(name + ".linear_attn")
 	}
 	l.Router = b.matrix(name+".mlp.gate", cfg.Hidden, cfg.Experts)
-	if cfg.SharedWidth > 0 {
-		l.SharedGate = b.matrix(name+".mlp.shared_expert_gate", cfg.Hidden, 1)
-		shared := b.expert(name+".mlp.shared_expert", cfg.SharedWidth)
-		l.Shared = &shared
-	}
+	l.SharedGate = b.matrix(name+".mlp.shared_expert_gate", cfg.Hidden, 1)
+	l.Shared = b.expert(name+".mlp.shared_expert", cfg.SharedWidth)
 	for e := range cfg.Experts {
 		l.Experts = append(l.Experts, b.expert(fmt.Sprintf("%s.mlp.experts.%d", name, e), cfg.ExpertWidth))
 	}

@@ -1,8 +1,8 @@
 package safetensors
 
 import (
+	"encoding/json"
 	"fmt"
-	"strconv"
 	"unicode/utf8"
 )
 
@@ -74,9 +74,9 @@ func (s *scanner) escaped(start int) ([]byte, error) {
 		return nil, s.errorf("a string does not end")
 	}
 	s.at++
-	text, err := strconv.Unquote(string(s.data[start-1 : s.at]))
-	if err != nil {
-		return nil, s.errorf("a string has escapes that this reader refuses")
+	var text string
+	if err := json.Unmarshal(s.data[start-1:s.at], &text); err != nil {
+		return nil, s.errorf("a string is broken: %v", err)
 	}
 	return []byte(text), nil
 }
