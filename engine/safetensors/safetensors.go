@@ -29,6 +29,7 @@ const (
 	maxFiles   = 4096
 	maxName    = 512
 	maxRank    = 8
+	maxFound   = 1000 // findings of one file; more say nothing new
 )
 
 // DType is the element type of a stored tensor.
@@ -176,7 +177,14 @@ func (c *Checkpoint) join() (problems Problems) {
 		for i := range f.Tensors {
 			t := &f.Tensors[i]
 			if other, dup := c.byName[t.Name]; dup {
-				problems = append(problems, Finding{f.Name, t.Name, t.Offset, "duplicate: the tensor is in " + other.File + " too"})
+				what := "duplicate: the tensor is in " + other.File + " too"
+				if other.File == f.Name {
+					what = fmt.Sprintf("duplicate: the header lists the tensor twice, first at offset %d", other.Offset)
+				}
+				problems = append(problems, Finding{f.Name, t.Name, t.Offset, what})
+				if len(problems) == maxFound {
+					return problems
+				}
 				continue
 			}
 			c.byName[t.Name] = t
@@ -258,7 +266,7 @@ func closing(name string, unmap func() error) Problems {
 // they cover the file without gap or overlap.
 func (f *File) parse(base int64) (problems Problems) {
 	s := &scanner{data: f.Header}
-	seen := make(map[string]bool)
+	f.Tensors = make([]Tensor, 0, len(f.Header)/128) // an entry takes about 120 bytes
 	err := s.object(func(key []byte) error {
 		if string(key) == "__metadata__" {
 			return s.skip(4)
@@ -276,13 +284,10 @@ func (f *File) parse(base int64) (problems Problems) {
 		}
 		t.Name, t.File, t.file = name, f.Name, f
 		t.Offset += base
-		if seen[name] {
-			problems = append(problems, Finding{f.Name, name, t.Offset, "duplicate: the header lists the tensor twice"})
-			return nil
-		}
-		seen[name] = true
 		if what := t.check(base, f.Size); what != "" {
-			problems = append(problems, Finding{f.Name, name, t.Offset, what})
+			if problems = append(problems, Finding{f.Name, name, t.Offset, what}); len(problems) == maxFound {
+				return s.errorf("and more than %d findings before", maxFound)
+			}
 			return nil
 		}
 		f.Tensors = append(f.Tensors, t)
@@ -303,22 +308,26 @@ func (s *scanner) tensor() (t Tensor, err error) {
 	var offsets []int64
 	fields := 0
 	err = s.object(func(key []byte) (err error) {
+		field := 0
 		switch string(key) {
 		case "dtype":
 			var text []byte
 			text, err = s.text()
-			t.DType = dtype(text)
-			fields |= 1
+			t.DType, field = dtype(text), 1
 		case "shape":
 			t.Shape, err = s.numbers(make([]int64, 0, 2), maxRank)
-			fields |= 2
+			field = 2
 		case "data_offsets":
 			var pair [2]int64
 			offsets, err = s.numbers(pair[:0], 2)
-			fields |= 4
+			field = 4
 		default:
 			err = s.errorf("unknown field %q", key)
 		}
+		if err == nil && fields&field != 0 {
+			err = s.errorf("field %q stands there twice", key)
+		}
+		fields |= field
 		return err
 	})
 	if err == nil && (fields != 7 || len(offsets) != 2) {
@@ -385,6 +394,9 @@ func (f *File) cover(base int64, refused bool) (problems Problems) {
 	})
 	end, before := base, ""
 	for _, t := range order {
+		if len(problems) >= maxFound {
+			return problems
+		}
 		switch {
 		case t.Offset < end && t.Bytes > 0:
 			problems = append(problems, Finding{f.Name, t.Name, t.Offset, fmt.Sprintf("overlaps %q, which ends at %d", before, end)})
@@ -432,45 +444,35 @@ func (c *Checkpoint) checkIndex(fsys fs.FS, names []string) (problems Problems) 
 		report("", "cannot be read, or is larger than %d bytes: %v", maxIndex, err)
 		return problems
 	}
-	missing := map[string]int{}
-	listed := map[string]bool{}
-	lost := 0
+	there := make(map[string]bool, len(names))
+	for _, name := range names {
+		there[name] = true
+	}
+	listed := map[string]int{} // shard -> tensors
 	s := &scanner{data: data}
 	err = s.object(func(key []byte) error {
 		switch string(key) {
 		case "metadata":
-			return s.object(func(key []byte) (err error) {
-				if string(key) == "total_size" && s.next() >= '0' && s.next() <= '9' {
-					c.IndexTotal, err = s.number()
-					if s.at < len(s.data) && s.data[s.at] == '.' { // some writers put 1.0
-						return s.skip(1)
-					}
-					return err
-				}
-				return s.skip(8)
-			})
+			return c.indexMetadata(s)
 		case "weight_map":
 			return s.object(func(key []byte) error {
-				tensor := string(key)
-				value, err := s.text()
+				shard, err := s.text()
 				if err != nil {
 					return err
 				}
-				shard := string(value)
-				if what := unsafeName(shard); what != "" {
-					report(tensor, "names the file %q, which %s", shard, what)
-					return nil
+				listed[string(shard)]++
+				if !there[string(shard)] {
+					return nil // reported once for the shard
 				}
-				listed[shard] = true
-				if !slices.Contains(names, shard) {
-					missing[shard]++
-				} else if t, ok := c.byName[tensor]; !ok {
-					lost++
-					if lost <= 20 {
-						report(tensor, "should be in %s, which has no such tensor", shard)
-					}
-				} else if t.File != shard {
-					report(tensor, "should be in %s, but is in %s", shard, t.File)
+				t, ok := c.byName[string(key)]
+				switch {
+				case !ok:
+					report(string(key), "should be in %s, which has no such tensor", shard)
+				case t.File != string(shard):
+					report(string(key), "should be in %s, but is in %s", shard, t.File)
+				}
+				if len(problems) > maxFound || len(listed) > maxFiles {
+					return s.errorf("and more findings before, or more than %d files", maxFiles)
 				}
 				return nil
 			})
@@ -483,16 +485,33 @@ func (c *Checkpoint) checkIndex(fsys fs.FS, names []string) (problems Problems) 
 	if err != nil {
 		report("", "is broken: %v", err)
 	}
-	for shard, tensors := range missing {
-		problems = append(problems, Finding{shard, "", -1, fmt.Sprintf("is missing: %d tensors of the index are in it", tensors)})
+	for shard, tensors := range listed {
+		if what := unsafeName(shard); what != "" {
+			report("", "names the file %q, which %s", shard, what)
+		} else if !there[shard] {
+			problems = append(problems, Finding{shard, "", -1, fmt.Sprintf("is missing: %d tensors of the index are in it", tensors)})
+		}
 	}
 	for _, name := range names {
-		if !listed[name] {
+		if listed[name] == 0 {
 			c.Unlisted = append(c.Unlisted, name)
 		}
 	}
 	slices.SortStableFunc(problems, func(a, b Finding) int { return strings.Compare(a.File, b.File) })
 	return problems
+}
+
+// indexMetadata reads total_size, which some writers put as 1.0.
+func (c *Checkpoint) indexMetadata(s *scanner) error {
+	return s.object(func(key []byte) (err error) {
+		if string(key) != "total_size" || s.next() < '0' || s.next() > '9' {
+			return s.skip(8)
+		}
+		if c.IndexTotal, err = s.number(); err == nil && s.next() == '.' {
+			return s.skip(1)
+		}
+		return err
+	})
 }
 
 // unsafeName says why a file name from an index is refused, "" if it is not.
