@@ -399,3 +399,47 @@ func TestDraftNeedsItsLayer(t *testing.T) {
 		t.Error("a draft without a layer")
 	}
 }
+
+// One step with rows of several sequences gives each the bits it has alone.
+func TestMixedStepEqualsSolo(t *testing.T) {
+	m := open(t, Options{Streams: 6})
+	long, short := randomIDs(100), randomIDs(40)
+	solo := sequence(t, m, 101)
+	read(t, m, solo, long, StepOptions{})
+	wantDecode := read(t, m, solo, []int32{9}, StepOptions{StepForm: true})
+	wantPrefill := read(t, m, sequence(t, m, 40), short, StepOptions{})
+	wantReplay := read(t, m, sequence(t, m, 5), short[:5], StepOptions{StepForm: true})
+
+	decoding, prefilling, replaying := sequence(t, m, 101), sequence(t, m, 40), sequence(t, m, 5)
+	read(t, m, decoding, long, StepOptions{})
+	segment := func(s *Sequence, kind ops.SegmentKind, n int) ops.Segment {
+		return ops.Segment{Kind: kind, Slot: s.place.Slot, Start: s.length, Len: n, Pages: s.place.Pages, Logits: []int{n - 1}}
+	}
+	step := &ops.Step{
+		IDs: slices.Concat(short, []int32{9}, short[:5]),
+		Segments: []ops.Segment{segment(prefilling, ops.Prefill, 40), segment(decoding, ops.Decode, 1),
+			segment(replaying, ops.Replay, 5)},
+	}
+	if err := replay(context.Background(), m.main.forward, step); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []trace{wantPrefill, wantDecode, wantReplay} {
+		row := make([]float32, m.cfg.Vocab)
+		if err := m.read(row, m.buffers.Logits.Slice(int64(i*m.cfg.Vocab), int64(m.cfg.Vocab))); err != nil {
+			t.Fatal(err)
+		}
+		if !sameBits(row, want.logits) {
+			t.Errorf("segment %d: logits differ from those alone", i)
+		}
+	}
+	for s, want := range map[*Sequence]trace{prefilling: wantPrefill, decoding: wantDecode, replaying: wantReplay} {
+		s.length += map[*Sequence]int{prefilling: 40, decoding: 1, replaying: 5}[s]
+		for layer := range want.states {
+			got, err := s.State(layer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustEqual(t, "mixed step", trace{states: []State{got}}, trace{states: want.states[layer : layer+1]})
+		}
+	}
+}
