@@ -200,7 +200,7 @@ type chatRun struct {
 func (c *chatRun) choice(ctx context.Context, k int, send func(update) error) error {
 	req := c.req.request
 	req.Choice = uint32(k)
-	result, err := complete(ctx, c.model, req, c.splitter(), c.req.logprobs || c.req.tokenIDs, send)
+	result, err := complete(ctx, c.model, req, newThoughts(c.thinking), c.req.logprobs || c.req.tokenIDs, send)
 	prompt := 0
 	if k == 0 {
 		prompt = len(req.Prompt)

@@ -267,14 +267,14 @@ func checkJSON(body []byte) *Error {
 			}
 			continue
 		}
-		switch {
-		case c == '"':
+		switch c {
+		case '"':
 			inString = true
-		case c == '{' || c == '[':
+		case '{', '[':
 			if depth++; depth > maxDepth {
 				return bad(i, fmt.Sprintf("more than %d nested values", maxDepth))
 			}
-		case c == '}' || c == ']':
+		case '}', ']':
 			depth--
 		}
 		if c >= '0' && c <= '9' {

@@ -153,7 +153,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.stopping = true
 	s.mu.Unlock()
 	err := s.drain(server, cut)
-	<-failed
+	return errors.Join(err, ignoreClosed(<-failed))
+}
+
+// ignoreClosed drops the error that Serve always returns after Shutdown.
+func ignoreClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
 	return err
 }
 

@@ -134,7 +134,7 @@ func TestPreflight(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
-		if got := resp.Header.Get("Access-Control-Allow-Origin"); got != want || (resp.StatusCode == 204) != (want != "") {
+		if got := resp.Header.Get("Access-Control-Allow-Origin"); got != want || (resp.StatusCode == http.StatusNoContent) != (want != "") {
 			t.Errorf("%s: %d, allowed origin %q, want %q", origin, resp.StatusCode, got, want)
 		}
 	}
