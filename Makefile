@@ -68,7 +68,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 	@$(HOUSE) fuzz -time $(FUZZTIME)
 
 soak: ## every fuzz target for SOAKTIME (5m); writes workbench/docs/soak.md
-	@$(HOUSE) fuzz -time $(SOAKTIME) -keep 16 -report workbench/docs/soak.md
+	@$(HOUSE) fuzz -time $(SOAKTIME) -jobs 4 -keep 16 -report workbench/docs/soak.md
 
 bench: ## Go benchmarks: values with units
 	@go test -run '^$$' -bench . -benchmem ./...

@@ -14,6 +14,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -57,12 +59,13 @@ var progress = regexp.MustCompile(`fuzz: elapsed: (\S+), execs: (\d+) \(.*new in
 // maxSeed is the largest found input that is kept as a seed, in bytes of its file.
 const maxSeed = 4 << 10
 
-// fuzz runs every target for a while, one after the other. -report writes the
+// fuzz runs every target for a while, -jobs of them side by side. -report writes the
 // log as a page; -keep commits that many of the smallest inputs that reached
 // new code to each target's testdata.
 func fuzz(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("fuzz", flag.ContinueOnError)
 	each := flags.Duration("time", 10*time.Second, "time for each target")
+	jobs := flags.Int("jobs", 1, "targets at a time; more than one gives each a single worker")
 	report := flags.String("report", "", "write the log to this page")
 	keep := flags.Int("keep", 0, "copy up to this many found inputs of each target to its testdata")
 	if err := flags.Parse(args); err != nil {
@@ -75,28 +78,35 @@ func fuzz(ctx context.Context, args []string) error {
 	if len(all) == 0 {
 		return errors.New("no fuzz target found")
 	}
-	var rows []string
-	failed := 0
-	for _, t := range all {
-		row, err := fuzzOne(ctx, t, *each)
-		if err == nil && *keep > 0 {
-			err = keepSeeds(ctx, t, *keep)
-		}
-		if err != nil {
-			failed++
-			fmt.Printf("%s %s: %v\n", t.pkg, t.name, err)
-			row = fmt.Sprintf("| `%s` | `%s` | | | | **finding**: %v |", short(t.pkg), t.name, err)
-		}
-		rows = append(rows, row)
+	rows := make([]string, len(all))
+	var failed atomic.Int64
+	running := make(chan struct{}, max(*jobs, 1))
+	var wait sync.WaitGroup
+	for i, t := range all {
+		running <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-running }()
+			row, err := fuzzOne(ctx, t, *each, *jobs)
+			if err == nil && *keep > 0 {
+				err = keepSeeds(ctx, t, *keep)
+			}
+			if err != nil {
+				failed.Add(1)
+				fmt.Printf("%s %s: %v\n", t.pkg, t.name, err)
+				row = fmt.Sprintf("| `%s` | `%s` | | | | **finding**: %v |", short(t.pkg), t.name, err)
+			}
+			rows[i] = row
+		})
 	}
+	wait.Wait()
 	if *report != "" {
 		if err := os.WriteFile(*report, []byte(soakPage(*each, rows)), 0o644); err != nil {
 			return err
 		}
 	}
-	fmt.Printf("fuzz: %d passed, %d failed\n", len(all)-failed, failed)
-	if failed > 0 {
-		return fmt.Errorf("%d of %d targets have findings; the inputs lie under their testdata/fuzz", failed, len(all))
+	fmt.Printf("fuzz: %d passed, %d failed\n", len(all)-int(failed.Load()), failed.Load())
+	if failed.Load() > 0 {
+		return fmt.Errorf("%d of %d targets have findings; the inputs lie under their testdata/fuzz", failed.Load(), len(all))
 	}
 	return nil
 }
@@ -105,8 +115,12 @@ func short(pkg string) string {
 	return strings.TrimPrefix(pkg, "github.com/roundhouse-ai/roundhouse/")
 }
 
-func fuzzOne(ctx context.Context, t target, each time.Duration) (row string, err error) {
-	command := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each.String(), t.pkg)
+func fuzzOne(ctx context.Context, t target, each time.Duration, jobs int) (row string, err error) {
+	args := []string{"test", "-run", "^$", "-fuzz", "^" + t.name + "$", "-fuzztime", each.String()}
+	if jobs > 1 {
+		args = append(args, "-parallel", "1")
+	}
+	command := exec.CommandContext(ctx, "go", append(args, t.pkg)...)
 	pipe, err := command.StdoutPipe()
 	if err != nil {
 		return "", err
