@@ -57,11 +57,10 @@ func room(pkg string) ([]string, bool) {
 		allowed, ok := room(owner)
 		return append(slices.Clone(allowed), owner), ok
 	}
-	top, rest, _ := strings.Cut(pkg, "/")
-	switch {
-	case top == "plugins" || top == "scripts":
+	switch top, rest, _ := strings.Cut(pkg, "/"); top {
+	case "plugins", "scripts":
 		return rooms[top], true
-	case top == "workbench":
+	case "workbench":
 		// A room of the workbench sees the engine and what lies below itself;
 		// only package workbench and the command bring rooms together.
 		own, _, _ := strings.Cut(rest, "/")
