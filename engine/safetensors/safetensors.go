@@ -14,8 +14,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -104,7 +105,7 @@ func (p Problems) Error() string {
 type File struct {
 	Name    string
 	Size    int64
-	Header  []byte // the JSON, for hashing; nil once Forget was called
+	Header  []byte // the JSON, for hashing; mapped
 	Tensors []Tensor
 
 	data  []byte
@@ -142,9 +143,13 @@ func Open(fsys fs.FS) (*Checkpoint, error) {
 	problems := slices.Concat(found...)
 	c.Files = slices.DeleteFunc(c.Files, func(f *File) bool { return f == nil })
 	problems = append(problems, c.join()...)
-	problems = append(problems, c.checkIndex(fsys, names)...)
+	problems = append(problems, c.checkIndex(fsys, names, problems)...)
 	if len(names) == 0 && len(problems) == 0 {
-		problems = append(problems, Finding{File: ".", Offset: -1, What: "no *.safetensors files in the folder"})
+		what := "no *.safetensors files in the folder"
+		if _, err := fs.ReadDir(fsys, "."); err != nil { // which Glob does not report
+			what = "cannot be listed: " + err.Error()
+		}
+		problems = append(problems, Finding{File: ".", Offset: -1, What: what})
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems, c.Close())
@@ -220,29 +225,19 @@ func openFile(fsys fs.FS, name string) (*File, Problems) {
 	fail := func(offset int64, format string, args ...any) (*File, Problems) {
 		return nil, Problems{{name, "", offset, fmt.Sprintf(format, args...)}}
 	}
-	file, err := fsys.Open(name)
+	data, unmap, err := contents(fsys, name, math.MaxInt64)
 	if err != nil {
-		return fail(-1, "cannot be opened (a link to nowhere?): %v", err)
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	switch {
-	case err != nil:
 		return fail(-1, "%v", err)
-	case !info.Mode().IsRegular():
-		return fail(-1, "is not a regular file")
-	case info.Size() < 8:
-		return fail(0, "has %d bytes: the download is incomplete, a header needs 8 and more", info.Size())
 	}
-	data, unmap, err := contents(file, info.Size())
-	if err != nil {
-		return fail(-1, "cannot be read: %v", err)
+	if len(data) < 8 {
+		f, problems := fail(0, "has %d bytes: the download is incomplete, a header needs 8 and more", len(data))
+		return f, append(problems, closing(name, unmap)...)
 	}
-	f := &File{Name: name, Size: info.Size(), data: data, unmap: unmap}
+	f := &File{Name: name, Size: int64(len(data)), data: data, unmap: unmap}
 	length := binary.LittleEndian.Uint64(data)
 	switch {
-	case bytes.HasPrefix(data, []byte("version https://git-lfs")):
-		f, problems := fail(0, "is a git-lfs pointer, not the file: run `git lfs pull` in the folder, or download it anew")
+	case isPointer(data):
+		f, problems := fail(0, pointer)
 		return f, append(problems, closing(name, unmap)...)
 	case length > maxHeader:
 		f, problems := fail(0, "header of %d bytes: at most %d are possible, this is no safetensors file", length, maxHeader)
@@ -267,6 +262,13 @@ func closing(name string, unmap func() error) Problems {
 func (f *File) parse(base int64) (problems Problems) {
 	s := &scanner{data: f.Header}
 	f.Tensors = make([]Tensor, 0, len(f.Header)/128) // an entry takes about 120 bytes
+	report := func(name string, offset int64, what string) error {
+		if len(problems) == maxFound {
+			return s.errorf("and more than %d findings before", maxFound)
+		}
+		problems = append(problems, Finding{f.Name, name, offset, what})
+		return nil
+	}
 	err := s.object(func(key []byte) error {
 		if string(key) == "__metadata__" {
 			return s.skip(4)
@@ -274,21 +276,20 @@ func (f *File) parse(base int64) (problems Problems) {
 		if len(f.Tensors) == maxTensors {
 			return s.errorf("more than %d tensors", maxTensors)
 		}
-		name := string(key)
-		if len(name) == 0 || len(name) > maxName {
-			return s.errorf("a tensor name of %d bytes: 1 to %d are possible", len(name), maxName)
+		entry := 8 + int64(s.at)
+		t, what, err := s.tensor()
+		switch {
+		case err != nil:
+			return fmt.Errorf("tensor %q: %w", abridged(key), err)
+		case len(key) == 0 || len(key) > maxName:
+			return report(abridged(key), entry, fmt.Sprintf("a tensor name of %d bytes: 1 to %d are possible", len(key), maxName))
+		case what != "":
+			return report(string(key), entry, what)
 		}
-		t, err := s.tensor()
-		if err != nil {
-			return fmt.Errorf("tensor %q: %w", name, err)
-		}
-		t.Name, t.File, t.file = name, f.Name, f
+		t.Name, t.File, t.file = string(key), f.Name, f
 		t.Offset += base
 		if what := t.check(base, f.Size); what != "" {
-			if problems = append(problems, Finding{f.Name, name, t.Offset, what}); len(problems) == maxFound {
-				return s.errorf("and more than %d findings before", maxFound)
-			}
-			return nil
+			return report(t.Name, t.Offset, what)
 		}
 		f.Tensors = append(f.Tensors, t)
 		return nil
@@ -302,42 +303,74 @@ func (f *File) parse(base int64) (problems Problems) {
 	return append(problems, f.cover(base, len(problems) > 0)...)
 }
 
+// abridged keeps what is needed to find a long name.
+func abridged(name []byte) string {
+	if len(name) > maxName {
+		return string(name[:64]) + "..."
+	}
+	return string(name)
+}
+
 // tensor reads {"dtype":..,"shape":[..],"data_offsets":[begin,end]}; Offset is
-// relative to the data, Bytes may be negative.
-func (s *scanner) tensor() (t Tensor, err error) {
+// relative to the data, Bytes may be negative. An entry that is JSON but no
+// tensor is passed over, and what says why.
+func (s *scanner) tensor() (t Tensor, what string, err error) {
+	if s.next() != '{' {
+		return t, "is no object with dtype, shape and data_offsets", s.skip(4)
+	}
 	var offsets []int64
 	fields := 0
 	err = s.object(func(key []byte) (err error) {
-		field := 0
+		field, wrong := 0, ""
 		switch string(key) {
 		case "dtype":
+			field = 1
+			if s.next() != '"' {
+				wrong, err = "dtype is no string", s.skip(4)
+				break
+			}
 			var text []byte
 			text, err = s.text()
-			t.DType, field = dtype(text), 1
+			t.DType = dtype(text)
 		case "shape":
-			t.Shape, err = s.numbers(make([]int64, 0, 2), maxRank)
 			field = 2
+			t.Shape, wrong, err = s.integers("shape", make([]int64, 0, 2), maxRank)
 		case "data_offsets":
-			var pair [2]int64
-			offsets, err = s.numbers(pair[:0], 2)
 			field = 4
+			var pair [2]int64
+			offsets, wrong, err = s.integers("data_offsets", pair[:0], 2)
 		default:
-			err = s.errorf("unknown field %q", key)
+			wrong, err = fmt.Sprintf("unknown field %q", abridged(key)), s.skip(4)
 		}
-		if err == nil && fields&field != 0 {
-			err = s.errorf("field %q stands there twice", key)
+		if fields&field != 0 {
+			wrong = fmt.Sprintf("field %q stands there twice", key)
 		}
 		fields |= field
+		if what == "" {
+			what = wrong
+		}
 		return err
 	})
-	if err == nil && (fields != 7 || len(offsets) != 2) {
-		err = s.errorf("dtype, shape and two data_offsets are needed")
-	}
-	if err != nil {
-		return t, err
+	switch {
+	case err != nil || what != "":
+		return t, what, err
+	case fields != 7 || len(offsets) != 2:
+		return t, "dtype, shape and two data_offsets are needed", nil
 	}
 	t.Offset, t.Bytes = offsets[0], offsets[1]-offsets[0]
-	return t, nil
+	return t, "", nil
+}
+
+// integers is numbers for a value that may be anything: what is JSON but no such
+// list is passed over, and wrong says so.
+func (s *scanner) integers(field string, dst []int64, limit int) (list []int64, wrong string, err error) {
+	start := s.at
+	list, bad := s.numbers(dst, limit)
+	if bad == nil {
+		return list, "", nil
+	}
+	s.at = start
+	return nil, field + " is no list of at most " + strconv.Itoa(limit) + " integers: " + bad.Error(), s.skip(4)
 }
 
 // dtype avoids an allocation for the common names.
@@ -413,114 +446,45 @@ func (f *File) cover(base int64, refused bool) (problems Problems) {
 	return problems
 }
 
-// contents maps a file of the operating system, and reads others.
-func contents(file fs.File, size int64) ([]byte, func() error, error) {
-	if f, ok := file.(interface{ Fd() uintptr }); ok {
-		return mapFile(f.Fd(), size)
-	}
-	data := make([]byte, size)
-	_, err := io.ReadFull(file, data)
-	return data, func() error { return nil }, err
-}
+// isPointer recognises what git leaves in place of a large file.
+func isPointer(data []byte) bool { return bytes.HasPrefix(data, []byte("version https://git-lfs")) }
 
-// checkIndex compares model.safetensors.index.json with what is there. The
-// files are the truth; the index only tells what is missing.
-func (c *Checkpoint) checkIndex(fsys fs.FS, names []string) (problems Problems) {
-	const index = "model.safetensors.index.json"
-	file, err := fsys.Open(index)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	report := func(tensor, format string, args ...any) {
-		problems = append(problems, Finding{index, tensor, -1, fmt.Sprintf(format, args...)})
-	}
-	if err != nil {
-		report("", "%v", err)
-		return problems
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxIndex+1))
-	if err != nil || len(data) > maxIndex {
-		report("", "cannot be read, or is larger than %d bytes: %v", maxIndex, err)
-		return problems
-	}
-	there := make(map[string]bool, len(names))
-	for _, name := range names {
-		there[name] = true
-	}
-	listed := map[string]int{} // shard -> tensors
-	s := &scanner{data: data}
-	err = s.object(func(key []byte) error {
-		switch string(key) {
-		case "metadata":
-			return c.indexMetadata(s)
-		case "weight_map":
-			return s.object(func(key []byte) error {
-				shard, err := s.text()
-				if err != nil {
-					return err
-				}
-				listed[string(shard)]++
-				if !there[string(shard)] {
-					return nil // reported once for the shard
-				}
-				t, ok := c.byName[string(key)]
-				switch {
-				case !ok:
-					report(string(key), "should be in %s, which has no such tensor", shard)
-				case t.File != string(shard):
-					report(string(key), "should be in %s, but is in %s", shard, t.File)
-				}
-				if len(problems) > maxFound || len(listed) > maxFiles {
-					return s.errorf("and more findings before, or more than %d files", maxFiles)
-				}
-				return nil
-			})
-		}
-		return s.skip(8)
-	})
-	if err == nil {
-		err = s.end()
-	}
-	if err != nil {
-		report("", "is broken: %v", err)
-	}
-	for shard, tensors := range listed {
-		if what := unsafeName(shard); what != "" {
-			report("", "names the file %q, which %s", shard, what)
-		} else if !there[shard] {
-			problems = append(problems, Finding{shard, "", -1, fmt.Sprintf("is missing: %d tensors of the index are in it", tensors)})
-		}
-	}
-	for _, name := range names {
-		if listed[name] == 0 {
-			c.Unlisted = append(c.Unlisted, name)
-		}
-	}
-	slices.SortStableFunc(problems, func(a, b Finding) int { return strings.Compare(a.File, b.File) })
-	return problems
-}
+const pointer = "is a git-lfs pointer, not the file: run `git lfs pull` in the folder, or download it anew"
 
-// indexMetadata reads total_size, which some writers put as 1.0.
-func (c *Checkpoint) indexMetadata(s *scanner) error {
-	return s.object(func(key []byte) (err error) {
-		if string(key) != "total_size" || s.next() < '0' || s.next() > '9' {
-			return s.skip(8)
-		}
-		if c.IndexTotal, err = s.number(); err == nil && s.next() == '.' {
-			return s.skip(1)
-		}
-		return err
-	})
-}
-
-// unsafeName says why a file name from an index is refused, "" if it is not.
-func unsafeName(name string) string {
+// contents maps a regular file of at most limit bytes, or reads it where the
+// file system has no descriptors.
+func contents(fsys fs.FS, name string, limit int64) (data []byte, unmap func() error, err error) {
+	// Not opened before it is known to be a file: a pipe would block.
+	info, err := fs.Stat(fsys, name)
 	switch {
-	case name == "" || strings.ContainsAny(name, "/\\\x00") || name == "." || name == "..":
-		return "is no plain file name (no separators, no ..)"
-	case path.Ext(name) != ".safetensors":
-		return "does not end in .safetensors"
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil, fmt.Errorf("cannot be opened (a link to nowhere?): %w", err)
+	case err != nil:
+		return nil, nil, fmt.Errorf("cannot be opened: %w", err)
+	case !info.Mode().IsRegular():
+		return nil, nil, errors.New("is not a regular file")
 	}
-	return ""
+	file, err := fsys.Open(name)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot be opened: %w", err)
+	}
+	defer file.Close() //nolint:errcheck // read only
+	if info, err = file.Stat(); err != nil {
+		return nil, nil, fmt.Errorf("cannot be opened: %w", err)
+	}
+	size := info.Size()
+	if size > limit {
+		return nil, nil, fmt.Errorf("has %d bytes: at most %d are possible", size, limit)
+	}
+	unmap = func() error { return nil }
+	if f, ok := file.(interface{ Fd() uintptr }); ok && size > 0 {
+		data, unmap, err = mapFile(f.Fd(), size)
+	} else {
+		data = make([]byte, size)
+		_, err = io.ReadFull(file, data)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot be read: %w", err)
+	}
+	return data, unmap, nil
 }
