@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/engine/chat"
 )
 
 // chatRequest is a request for chat completions.
@@ -48,6 +49,7 @@ type ChatChoice struct {
 	FinishReason string        `json:"finish_reason"`
 	StopReason   any           `json:"stop_reason"`
 	TokenIDs     []int32       `json:"token_ids,omitempty"`
+	Left         *Leftover     `json:"roundhouse,omitempty"`
 }
 
 // Message is what the model answered.
@@ -81,6 +83,7 @@ type ChunkChoice struct {
 	FinishReason *string       `json:"finish_reason"`
 	StopReason   any           `json:"stop_reason,omitempty"`
 	TokenIDs     []int32       `json:"token_ids,omitempty"`
+	Left         *Leftover     `json:"roundhouse,omitempty"` // with the finish reason
 }
 
 // Delta is what a chunk adds to the message.
@@ -196,11 +199,18 @@ type chatRun struct {
 	usage    Usage
 }
 
+// splitter reads one answer.
+func (c *chatRun) splitter() splitter {
+	return &answer{oneCall: c.req.oneCall, parser: chat.NewParser(chat.OutputOptions{
+		Style: c.model.Template().CallStyle(), Tools: c.req.input.Tools, InReasoning: c.thinking,
+	})}
+}
+
 // choice runs choice k and counts it.
 func (c *chatRun) choice(ctx context.Context, k int, send func(update) error) error {
 	req := c.req.request
 	req.Choice = uint32(k)
-	result, err := complete(ctx, c.model, req, newThoughts(c.thinking), c.req.logprobs || c.req.tokenIDs, send)
+	result, err := complete(ctx, c.model, req, c.splitter(), c.req.logprobs || c.req.tokenIDs, send)
 	prompt := 0
 	if k == 0 {
 		prompt = len(req.Prompt)
@@ -228,7 +238,7 @@ func (c *chatRun) whole(ctx context.Context) (*ChatCompletion, error) {
 				}
 			}
 			tokens = append(tokens, u.tokens...)
-			choice.FinishReason, choice.StopReason = u.finish, u.stop
+			choice.FinishReason, choice.StopReason, choice.Left = u.finish, u.stop, u.left
 			return nil
 		})
 		if err != nil {
@@ -306,7 +316,7 @@ func (c *chatRun) update(out *stream, k int, calls *int, u update) error {
 	if u.finish == "" {
 		return nil
 	}
-	chunk.FinishReason, chunk.StopReason = &u.finish, u.stop
+	chunk.FinishReason, chunk.StopReason, chunk.Left = &u.finish, u.stop, u.left
 	chunk.Delta = Delta{}
 	return c.send(out, chunk)
 }

@@ -244,10 +244,6 @@ func (f *fields) tools() *chat.List {
 	if choice := f.toolChoice(); choice == "none" || len(list) == 0 {
 		return nil
 	}
-	// Without a reader of calls the answer would hold them as text.
-	if f.err == nil {
-		f.err = unsupported("tools", "this server does not read tool calls in answers: send tool_choice none, or no tools")
-	}
 	return chat.NewList(list...)
 }
 

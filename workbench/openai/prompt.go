@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/roundhouse-ai/roundhouse/engine/chat"
 	"github.com/roundhouse-ai/roundhouse/engine/tokenizer"
@@ -20,8 +19,8 @@ const (
 
 // conversation is what a prompt is rendered from.
 type conversation struct {
-	input chat.Input
-	tools bool // calls may come back
+	input   chat.Input
+	oneCall bool // one tool call a turn at most
 }
 
 // reserved are variables of templates that have fields of their own.
@@ -34,8 +33,11 @@ func (f *fields) conversation() conversation {
 		c.input.Messages = messages
 	}
 	if tools := f.tools(); tools != nil {
-		c.input.Tools, c.tools = tools, true
+		c.input.Tools = tools
 	}
+	parallel := true
+	f.take("parallel_tool_calls", &parallel)
+	c.oneCall = !parallel
 	f.take("continue_final_message", &c.input.ContinueFinalMessage)
 	c.input.AddGenerationPrompt = !c.input.ContinueFinalMessage
 	f.take("add_generation_prompt", &c.input.AddGenerationPrompt)
@@ -68,7 +70,7 @@ func (s *Server) encode(ctx context.Context, m Model, c conversation) (ids []int
 	if err != nil {
 		return nil, false, err
 	}
-	thinking = strings.HasSuffix(strings.TrimRight(rendering.Text, "\n"), "<think>") && c.input.AddGenerationPrompt
+	thinking = chat.StartsInReasoning(rendering.Text)
 	if s.cfg.SpecialTokens == specialAllow {
 		return m.Tokenizer().Encode(rendering.Text, tokenizer.Default), thinking, nil
 	}

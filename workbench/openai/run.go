@@ -2,6 +2,7 @@ package openai
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/roundhouse-ai/roundhouse/engine"
@@ -38,6 +39,7 @@ type update struct {
 	tokens []engine.Token
 	finish string
 	stop   any // the stop text (string) or stop id (int32) that ended it
+	left   *Leftover
 }
 
 // complete runs one choice. keep says whether updates have tokens.
@@ -52,24 +54,29 @@ func complete(ctx context.Context, m Model, req engine.Request, split splitter, 
 			t.Candidates = slices.Clone(t.Candidates) // the engine may use its own again
 			tokens = append(tokens, t)
 		}
-		pieces, err := split.push(t.Text)
-		if err != nil || len(pieces) == 0 {
-			return err
+		pieces := split.push(t.Text)
+		if len(pieces) > 0 {
+			if err := flush(update{pieces: pieces}); err != nil {
+				return err
+			}
 		}
-		return flush(update{pieces: pieces})
+		if split.enough() {
+			return errEnough
+		}
+		return nil
 	})
-	if err != nil {
+	var rest []piece
+	switch {
+	case errors.Is(err, errEnough):
+		result.Reason = engine.Stopped
+	case err != nil:
 		return result, err
+	default:
+		rest = append(split.push(result.Tail), split.close()...)
 	}
-	u := update{finish: string(result.Reason), stop: stopReason(req, result)}
-	tail, err := split.push(result.Tail)
-	if err != nil {
-		return result, err
-	}
-	rest, called := split.close()
-	u.pieces = append(tail, rest...)
-	if called && result.Reason == engine.Stopped {
-		u.finish = "tool_calls"
+	u := update{pieces: rest, finish: string(result.Reason), stop: stopReason(req, result), left: split.left()}
+	if result.Reason == engine.Stopped {
+		u.finish = split.finish()
 	}
 	return result, flush(u)
 }

@@ -96,6 +96,14 @@ func TestResponsesFollowTheSpec(t *testing.T) {
 			}
 		})
 	}
+	m.answer = `Well. <tool_call>{"name": "look", "arguments": {"at": 1}}</tool_call>`
+	_, body := post(t, web.URL+"/v1/chat/completions", chatBody(oneTool))
+	s.check(t, "CreateChatCompletionResponse", body)
+	_, body = post(t, web.URL+"/v1/chat/completions", chatBody(oneTool+`,"stream":true`))
+	data, _ := events(t, body)
+	for _, d := range data {
+		s.check(t, "CreateChatCompletionStreamResponse", []byte(d))
+	}
 	for path, name := range map[string]string{"/v1/models": "ListModelsResponse", "/v1/models/org/fake": "Model"} {
 		status, body := get(t, web.URL+path, nil)
 		if status != 200 {

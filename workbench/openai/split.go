@@ -1,6 +1,12 @@
 package openai
 
-import "strings"
+import (
+	"errors"
+	"strings"
+
+	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/engine/chat"
+)
 
 // piece is a part of an answer: a stretch of content, of reasoning, or a whole
 // tool call.
@@ -12,119 +18,34 @@ type piece struct {
 
 // splitter divides the text of a model into pieces while it arrives.
 type splitter interface {
-	push(text string) ([]piece, error)
-	// close ends the text. called says whether a tool was called.
-	close() (rest []piece, called bool)
+	push(text string) []piece
+	// close ends the text.
+	close() []piece
+	// enough says that nothing more is wanted.
+	enough() bool
+	// finish is the finish reason, where the engine's would be stop.
+	finish() string
+	// left is what was written and shown nowhere, nil for nothing.
+	left() *Leftover
 }
+
+// errEnough ends a generation whose splitter has enough.
+var errEnough = errors.New("the answer is complete")
 
 // plain leaves the text as it is.
 type plain struct{}
 
-func (plain) push(text string) ([]piece, error) {
+func (plain) push(text string) []piece {
 	if text == "" {
-		return nil, nil
+		return nil
 	}
-	return []piece{{content: text}}, nil
+	return []piece{{content: text}}
 }
 
-func (plain) close() ([]piece, bool) { return nil, false }
-
-const (
-	openTag  = "<think>"
-	closeTag = "</think>"
-)
-
-// thoughts takes the reasoning out of a text that begins inside a thought
-// (because the prompt opened it) or with <think>. Newlines around the thought
-// and before the content go away: the templates put them there.
-type thoughts struct {
-	stage stage
-	held  string // may begin a tag, or is white space that may end a stage
-}
-
-type stage uint8
-
-const (
-	beforeThought stage = iota // nothing yet: <think> may come
-	thoughtStarts              // inside, nothing but newlines yet
-	inThought
-	thoughtEnded // only newlines since
-	inContent
-)
-
-func newThoughts(inside bool) *thoughts {
-	if inside {
-		return &thoughts{stage: thoughtStarts}
-	}
-	return &thoughts{}
-}
-
-func (t *thoughts) push(text string) (pieces []piece, err error) {
-	t.held += text
-	for {
-		at := t.stage
-		if p := t.next(); p != (piece{}) {
-			pieces = append(pieces, p)
-		}
-		if t.stage == at {
-			return pieces, nil
-		}
-	}
-}
-
-// next takes what is certain off the held text, within one stage.
-func (t *thoughts) next() (p piece) {
-	switch t.stage {
-	case beforeThought:
-		if rest, ok := strings.CutPrefix(t.held, openTag); ok {
-			t.stage, t.held = thoughtStarts, rest
-		} else if !strings.HasPrefix(openTag, t.held) {
-			t.stage = inContent
-		}
-	case thoughtStarts, thoughtEnded:
-		if t.held = strings.TrimLeft(t.held, "\n"); t.held != "" {
-			t.stage++
-		}
-	case inThought:
-		if thought, rest, ok := strings.Cut(t.held, closeTag); ok {
-			t.stage, t.held = thoughtEnded, rest
-			return piece{reasoning: strings.TrimRight(thought, "\n")}
-		}
-		certain := t.held[:len(t.held)-overlap(t.held, closeTag)]
-		certain = strings.TrimRight(certain, "\n")
-		p.reasoning, t.held = certain, t.held[len(certain):]
-	case inContent:
-		p.content, t.held = t.held, ""
-	}
-	return p
-}
-
-func (t *thoughts) close() ([]piece, bool) {
-	switch held := t.held; t.stage {
-	case beforeThought:
-		return contents(held), false
-	case inThought:
-		if held = strings.TrimRight(held, "\n"); held != "" {
-			return []piece{{reasoning: held}}, false
-		}
-	}
-	return nil, false
-}
-
-func contents(text string) []piece {
-	pieces, _ := plain{}.push(text)
-	return pieces
-}
-
-// overlap is the length of the longest end of text that begins tag.
-func overlap(text, tag string) int {
-	for n := min(len(text), len(tag)-1); n > 0; n-- {
-		if strings.HasSuffix(text, tag[:n]) {
-			return n
-		}
-	}
-	return 0
-}
+func (plain) close() []piece  { return nil }
+func (plain) enough() bool    { return false }
+func (plain) finish() string  { return string(engine.Stopped) }
+func (plain) left() *Leftover { return nil }
 
 // joined is the content of pieces.
 func joined(pieces []piece) string {
@@ -133,4 +54,58 @@ func joined(pieces []piece) string {
 		b.WriteString(p.content)
 	}
 	return b.String()
+}
+
+// Leftover is what an answer holds beside reasoning, content and calls.
+type Leftover struct {
+	Unparsed []string `json:"unparsed,omitempty"` // looks like a call and is none
+	Between  []string `json:"between,omitempty"`  // stands between and after the calls
+}
+
+// answer takes reasoning and tool calls out of a text.
+type answer struct {
+	parser  *chat.Parser
+	oneCall bool // parallel_tool_calls is false
+	calls   int
+}
+
+func (a *answer) push(text string) []piece {
+	if text == "" {
+		return nil
+	}
+	return a.pieces(a.parser.Push(text))
+}
+
+func (a *answer) close() []piece { return a.pieces(a.parser.Finish()) }
+
+func (a *answer) pieces(deltas []chat.Delta) (pieces []piece) {
+	for _, d := range deltas {
+		if a.enough() {
+			break
+		}
+		p := piece{content: d.Content, reasoning: d.Reasoning}
+		if d.Call != nil {
+			a.calls++
+			p.call = &ToolCall{ID: "call_" + randomID(), Type: "function", Function: CallFunction(*d.Call)}
+		}
+		pieces = append(pieces, p)
+	}
+	return pieces
+}
+
+func (a *answer) enough() bool { return a.oneCall && a.calls > 0 }
+
+func (a *answer) finish() string {
+	if a.calls > 0 {
+		return "tool_calls"
+	}
+	return string(engine.Stopped)
+}
+
+func (a *answer) left() *Leftover {
+	out := a.parser.Output()
+	if a.enough() || len(out.Unparsed)+len(out.Between) == 0 {
+		return nil
+	}
+	return &Leftover{Unparsed: out.Unparsed, Between: out.Between}
 }
