@@ -39,10 +39,11 @@ type Models struct {
 
 // Engine bounds what the engine uses.
 type Engine struct {
-	Threads      int `toml:"threads" help:"Threads of the CPU engine; 0 for one a core."`
-	Context      int `toml:"context" help:"Longest prompt plus completion, in tokens; 0 for the engine's default."`
-	Streams      int `toml:"streams" help:"Sequences that can run at once; 0 for 4."`
-	PrefillChunk int `toml:"prefill_chunk" help:"Most prompt tokens of one step, a multiple of 64; 0 for 512."`
+	Threads      int  `toml:"threads" help:"Threads of the CPU engine; 0 for one a core."`
+	Context      int  `toml:"context" help:"Longest prompt plus completion, in tokens; 0 for the engine's default."`
+	Streams      int  `toml:"streams" help:"Sequences that can run at once; 0 for 4."`
+	PrefillChunk int  `toml:"prefill_chunk" help:"Most prompt tokens of one step, a multiple of 64; 0 for 512."`
+	IgnoreMemory bool `toml:"ignore_memory" help:"Load even if the memory that is free does not suffice."`
 }
 
 // Server bounds what clients may do.

@@ -27,7 +27,7 @@ func TestLaterSourceWins(t *testing.T) {
 	path := write(t, dir, "roundhouse.toml", "listen = \"127.0.0.1:1\"\napi_key = 'k'\n\n[engine]\n  threads = 2\nstreams = 3\n[server]\nmax_body = '4MiB'\n")
 	e, err := Load(Sources{
 		Dir:     dir,
-		Environ: []string{"ROUNDHOUSE_ENGINE_THREADS=5", "ROUNDHOUSE_LISTEN=127.0.0.1:2", "ROUNDHOUSE_MODELS_DIRS=/a, /b"},
+		Environ: []string{"ROUNDHOUSE_ENGINE_THREADS=5", "ROUNDHOUSE_LISTEN=127.0.0.1:2", "ROUNDHOUSE_MODELS_DIRS=/a, /b", "ROUNDHOUSE_ENGINE_IGNORE_MEMORY=1"},
 		Flags:   []Flag{{Name: "--listen", Path: "listen", Value: "127.0.0.1:3"}},
 	})
 	if err != nil {
@@ -35,6 +35,7 @@ func TestLaterSourceWins(t *testing.T) {
 	}
 	want := Default()
 	want.Listen, want.APIKey, want.Engine.Threads, want.Engine.Streams = "127.0.0.1:3", "k", 5, 3
+	want.Engine.IgnoreMemory = true
 	want.Server.MaxBody, want.Models.Dirs = 4<<20, []string{"/a", "/b"}
 	if diff := cmp.Diff(want, e.Config); diff != "" {
 		t.Error(diff)

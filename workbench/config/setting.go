@@ -76,6 +76,12 @@ func (s Setting) parse(c *Config, text string) error {
 			return fmt.Errorf("%q is not a whole number", text)
 		}
 		field.SetInt(int64(n))
+	case bool:
+		on, err := strconv.ParseBool(strings.TrimSpace(text))
+		if err != nil {
+			return fmt.Errorf("%q is neither true nor false", text)
+		}
+		field.SetBool(on)
 	case []string:
 		var list []string
 		for part := range strings.SplitSeq(text, ",") {

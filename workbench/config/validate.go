@@ -46,6 +46,7 @@ var checks = map[string]func(*Config) error{
 		}
 		return within(c.Engine.PrefillChunk, 0, 1<<16)
 	},
+	"engine.ignore_memory":   func(*Config) error { return nil }, // both values are possible
 	"server.max_body":        func(c *Config) error { return within(int(c.Server.MaxBody), 1<<10, 1<<30) },
 	"server.queue":           func(c *Config) error { return within(c.Server.Queue, 0, 1<<20) },
 	"server.allowed_hosts":   func(c *Config) error { return each(c.Server.AllowedHosts, hostName) },

@@ -2,6 +2,7 @@ package term
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ var ErrInterrupt = errors.New("interrupted")
 // signal there.
 type Editor struct {
 	in      *os.File // nil in tests: no mode to set
+	waiting *Reader
 	keys    *keyReader
 	out     io.Writer
 	prompt  string
@@ -28,8 +30,9 @@ type Editor struct {
 
 // NewEditor edits lines on the terminal of in and out.
 func NewEditor(in, out *os.File, prompt string, history *History) *Editor {
-	e := newEditor(in, out, prompt, history)
-	e.in = in
+	waiting := NewReader(in)
+	e := newEditor(waiting, out, prompt, history)
+	e.in, e.waiting = in, waiting
 	return e
 }
 
@@ -50,9 +53,11 @@ func (e *Editor) reset() {
 
 // ReadLine returns the next input without its line break. Pasted lines, and
 // lines that end in a backslash, are joined with the one that follows. It
-// returns io.EOF for ctrl-D on an empty line and ErrInterrupt for ctrl-C.
-func (e *Editor) ReadLine() (text string, err error) {
+// returns io.EOF for ctrl-D on an empty line, ErrInterrupt for ctrl-C, and
+// ctx's error when it ends.
+func (e *Editor) ReadLine(ctx context.Context) (text string, err error) {
 	if e.in != nil {
+		e.waiting.Until(ctx)
 		restore, err := e.raw()
 		if err != nil {
 			return "", err

@@ -19,9 +19,13 @@ type Progress struct {
 	now   func() time.Time
 	start time.Time
 
-	mu    sync.Mutex
-	last  time.Time
-	shown bool
+	mu          sync.Mutex
+	stage       string
+	done, total int64
+	late        *time.Timer // draws the line of a stage that says nothing more
+	last        time.Time   // drawn
+	shown       bool
+	over        bool
 }
 
 // NewProgress reports on f if it is a terminal.
@@ -41,30 +45,48 @@ func (p *Progress) Update(stage string, done, total int64) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.stage, p.done, p.total = stage, done, total
 	now := p.now()
-	if now.Sub(p.start) < patience || now.Sub(p.last) < patience/10 {
+	switch wait := patience - now.Sub(p.start); {
+	case wait > 0 && p.late == nil:
+		p.late = time.AfterFunc(wait, func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.draw(p.now())
+		})
+	case wait <= 0 && now.Sub(p.last) >= patience/10:
+		p.draw(now)
+	}
+}
+
+func (p *Progress) draw(now time.Time) {
+	if p.over {
 		return
 	}
 	p.last, p.shown = now, true
-	if total <= 0 {
-		fmt.Fprintf(p.w, "\r\x1b[K%s", Printable(stage))
+	if p.total <= 0 {
+		fmt.Fprintf(p.w, "\r\x1b[K%s", Printable(p.stage))
 		return
 	}
-	done = min(max(done, 0), total)
-	const width = 30
-	filled := int(float64(done) / float64(total) * width)
-	fmt.Fprintf(p.w, "\r\x1b[K%s [%-*s] %3d%% of %s", Printable(stage), width, bar[:filled], int(float64(done)/float64(total)*100), Bytes(total))
+	done := min(max(p.done, 0), p.total)
+	share := float64(done) / float64(p.total)
+	filled := int(share * float64(len(bar)))
+	fmt.Fprintf(p.w, "\r\x1b[K%s [%-*s] %3d%% of %s", Printable(p.stage), len(bar), bar[:filled], int(share*100), Bytes(p.total))
 }
 
 const bar = "=============================="
 
-// Done takes the line away.
+// Done takes the line away. Nothing is drawn after it.
 func (p *Progress) Done() {
 	if p == nil || p.w == nil {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.over = true
+	if p.late != nil {
+		p.late.Stop()
+	}
 	if p.shown {
 		fmt.Fprint(p.w, "\r\x1b[K")
 		p.shown = false

@@ -63,7 +63,17 @@ func Table(w io.Writer, columns []Column, rows [][]string) error {
 // Printable writes control characters, which could move the cursor or recolour
 // the screen, as escapes.
 func Printable(s string) string {
-	safe := func(r rune) bool { return r >= 0x20 && r != 0x7f && (r < 0x80 || r > 0x9f) }
+	return escape(s, func(r rune) bool { return r >= 0x20 && r != 0x7f && (r < 0x80 || r > 0x9f) })
+}
+
+// Prose is Printable that leaves line breaks and tabs.
+func Prose(s string) string {
+	return escape(s, func(r rune) bool {
+		return r == '\n' || r == '\t' || r >= 0x20 && r != 0x7f && (r < 0x80 || r > 0x9f)
+	})
+}
+
+func escape(s string, safe func(rune) bool) string {
 	if strings.IndexFunc(s, func(r rune) bool { return !safe(r) }) < 0 {
 		return s
 	}

@@ -1,6 +1,7 @@
 package term
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -9,6 +10,29 @@ import (
 	"testing"
 	"time"
 )
+
+func TestReaderEnds(t *testing.T) {
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	defer out.Close()
+	r := NewReader(in)
+	if _, err := out.WriteString("hi"); err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 8)
+	if n, err := r.Read(p); n != 2 || err != nil {
+		t.Fatalf("read %d, %v", n, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r.Until(ctx)
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if n, err := r.Read(p); n != 0 || !errors.Is(err, context.Canceled) {
+		t.Errorf("read %d, %v; want the context's end", n, err)
+	}
+}
 
 func TestTable(t *testing.T) {
 	var b strings.Builder
@@ -58,6 +82,7 @@ func TestProgressIsSilentForASecond(t *testing.T) {
 	if b.Len() > 0 {
 		t.Fatalf("wrote %q at once", b.String())
 	}
+	p = &Progress{w: &b, now: func() time.Time { return now }, start: now}
 	now = now.Add(2 * time.Second)
 	p.Update("weights", 5, 10)
 	p.Update("weights", 6, 10) // too soon after the last
@@ -104,12 +129,12 @@ func TestEditor(t *testing.T) {
 	h := &History{}
 	e := newEditor(strings.NewReader(keys), io.Discard, "> ", h)
 	for _, want := range []string{"hello", "hello again", "abc", "one\ntwo", "p1\np2\np3"} {
-		got, err := e.ReadLine()
+		got, err := e.ReadLine(context.Background())
 		if err != nil || got != want {
 			t.Fatalf("got %q, %v; want %q", got, err, want)
 		}
 	}
-	if _, err := e.ReadLine(); !errors.Is(err, io.EOF) {
+	if _, err := e.ReadLine(context.Background()); !errors.Is(err, io.EOF) {
 		t.Errorf("the end gave %v", err)
 	}
 	if h.Len() != 5 || h.At(0) != "p1\np2\np3" {
@@ -135,7 +160,7 @@ func TestEditorInterrupt(t *testing.T) {
 		line string
 		err  error
 	}{{"", ErrInterrupt}, {"whole", nil}, {"", ErrInterrupt}, {"", io.EOF}} {
-		got, err := e.ReadLine()
+		got, err := e.ReadLine(context.Background())
 		if got != want.line || !errors.Is(err, want.err) {
 			t.Errorf("got %q, %v; want %q, %v", got, err, want.line, want.err)
 		}

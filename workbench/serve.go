@@ -1,0 +1,138 @@
+package workbench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/workbench/openai"
+	"github.com/roundhouse-ai/roundhouse/workbench/term"
+)
+
+// Serve answers HTTP requests until SIGINT or SIGTERM; a second signal ends the
+// program at once.
+func (a *App) Serve(ctx context.Context) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // from the first signal on, signals do what they usually do
+	return a.serve(ctx, func(ctx context.Context, _ *engine.Model) error {
+		<-ctx.Done()
+		return nil
+	})
+}
+
+// Run serves, and with a terminal on standard input also talks with the model
+// that it serves; the end of the talk is the end of the server. Without a
+// terminal it is Serve.
+func (a *App) Run(ctx context.Context) error {
+	if !term.IsTerminal(a.In) || !term.IsTerminal(a.Out) {
+		return a.Serve(ctx)
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	if a.Config.Origin("log.level").Source == "default" {
+		quiet := a.Config.Log
+		quiet.Level = "warn" // a line for every request would tear the talk apart
+		a.Log = NewLog(a.Err, quiet)
+	}
+	return a.serve(ctx, func(ctx context.Context, model *engine.Model) error {
+		return a.talk(ctx, model, ChatOptions{})
+	})
+}
+
+// serve opens the listener, loads the model while health checks are answered,
+// and calls work; when work returns it stops the server, then the model.
+func (a *App) serve(ctx context.Context, work func(context.Context, *engine.Model) error) error {
+	listen := withHost(a.Config.Listen)
+	if err := openai.CheckListen(listen, a.Config.APIKey != ""); err != nil {
+		return UsageError{err}
+	}
+	folder, err := a.checkedFolder()
+	if err != nil {
+		return err
+	}
+	server, err := a.server()
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
+	if err != nil {
+		return fmt.Errorf("%w: choose another address with --listen; port 0 picks a free one", err)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	served := make(chan error, 1)
+	go func() {
+		defer stop() // without a server there is nothing to work for
+		served <- server.Serve(ctx, listener)
+	}()
+	url := urlOf(listener.Addr())
+	fmt.Fprintln(a.Out, url)
+	model, err := a.open(ctx, folder, server.SetProgress)
+	if err == nil {
+		server.SetModel(model)
+		a.Log.Info("ready", "model", folder.Name, "url", url, "context", model.Info().Context, "backend", model.Info().Backend.Name)
+		fmt.Fprintln(a.Err, curl(url, folder.Name, a.Config.APIKey != ""))
+		err = work(ctx, model)
+	} else if ctx.Err() != nil {
+		err = nil // stopped while loading, as asked
+	}
+	stop()
+	err = errors.Join(err, <-served)
+	if model != nil {
+		err = errors.Join(err, model.Close())
+	}
+	return err
+}
+
+func (a *App) server() (*openai.Server, error) {
+	settings := a.Config.Server
+	return openai.New(openai.Config{
+		Key: a.Config.APIKey, Hosts: settings.AllowedHosts, Origins: settings.AllowedOrigins,
+		MaxBody: int64(settings.MaxBody), Queue: settings.Queue, Grace: time.Duration(settings.ShutdownGrace),
+		SpecialTokens: a.Config.Chat.SpecialTokens, Version: a.Version, Log: a.Log.With(slog.String("part", "http")),
+	})
+}
+
+// withHost gives an address without a host, such as :8480, the loopback host:
+// to be reached by other machines is never what was left out.
+func withHost(listen string) string {
+	if strings.HasPrefix(listen, ":") {
+		return "127.0.0.1" + listen
+	}
+	return listen
+}
+
+// urlOf is where this machine reaches the server.
+func urlOf(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return "http://" + addr.String()
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// curl is a command line to try the server with.
+func curl(url, model string, key bool) string {
+	name, err := json.Marshal(model)
+	if err != nil {
+		name = []byte(`""`) // strings can always be marshalled
+	}
+	body := fmt.Sprintf(`{"model":%s,"messages":[{"role":"user","content":"Tell me a story about a brave rabbit and a lantern."}]}`, name)
+	command := "curl " + url + "/v1/chat/completions -H 'Content-Type: application/json'"
+	if key {
+		command += ` -H "Authorization: Bearer $ROUNDHOUSE_API_KEY"`
+	}
+	return command + " -d '" + strings.ReplaceAll(body, "'", `'\''`) + "'"
+}
