@@ -4,7 +4,7 @@
 //
 // Where to look: report.go has the result; inspect.go goes through the folder;
 // files.go opens what can be opened; kinds.go sorts tensors into kinds;
-// claims.go compares them with the config; verify.go reads the data; text.go
+// unusual.go knows the usual checkpoint; verify.go reads the data; text.go
 // prints tables.
 package inspect
 
@@ -29,9 +29,11 @@ import (
 
 const (
 	maxJSON = 256 << 20 // bytes of config.json or tokenizer.json
-	// maxAlike bounds the findings of one file or one sort: a lost shard of the
-	// real model alone makes 20,000.
-	maxAlike = 100
+	// maxAlike bounds the findings of one file: a shard of the real model that
+	// was cut off makes 20,000.
+	maxAlike = 20
+	// maxSorts bounds the sorts of findings about binding; there are 45 kinds.
+	maxSorts = 100
 )
 
 // Options say how closely to look.
@@ -56,7 +58,7 @@ func Inspect(ctx context.Context, fsys fs.FS, opts Options) (*Report, error) {
 	}
 	x.bind()
 	x.sortTensors()
-	x.claims()
+	x.unusual()
 	x.text()
 	if err := x.data(ctx, opts); err != nil {
 		return nil, err
@@ -170,7 +172,11 @@ func (x *inspection) bind() {
 	}
 	w, err := qwen3next.Bind(x.checkpoint, x.cfg, x.quant)
 	if err != nil {
-		x.group(flatten(err))
+		var texts []string
+		for _, err := range flatten(err) {
+			texts = append(texts, err.Error())
+		}
+		x.group(texts, x.finding)
 	}
 	if w == nil {
 		return
@@ -182,19 +188,19 @@ func (x *inspection) bind() {
 		module, _ := moduleOf(v.Name)
 		x.used[module] = true
 	}
-	x.r.Notes = append(x.r.Notes, w.Warnings...)
+	x.group(w.Warnings, x.note)
 }
 
-// group says once what many modules of a kind lack alike. Errors of binding
-// begin with the tensor's name.
-func (x *inspection) group(errs []error) {
+// group says once what many modules of a kind have alike. Errors and warnings
+// of binding begin with the tensor's or the module's name.
+func (x *inspection) group(texts []string, say func(format string, args ...any)) {
 	type sort struct {
 		kind, what string
 	}
 	first, count := map[sort]string{}, map[sort]int{}
 	var order []sort
-	for _, err := range errs {
-		name, what, _ := strings.Cut(err.Error(), " ")
+	for _, text := range texts {
+		name, what, _ := strings.Cut(text, " ")
 		module, role := moduleOf(name)
 		s := sort{kindOf(module) + role, what}
 		if count[s]++; count[s] == 1 {
@@ -203,14 +209,14 @@ func (x *inspection) group(errs []error) {
 		}
 	}
 	for i, s := range order {
-		if i == maxAlike {
-			x.finding("and %d more sorts of tensors that do not fit the configuration", len(order)-i)
+		if i == maxSorts {
+			say("and %d more sorts of tensors that do not fit the configuration", len(order)-i)
 			break
 		}
 		if n := count[s]; n > 1 {
-			x.finding("%s %s (and %d more of %s)", first[s], s.what, n-1, s.kind)
+			say("%s %s (and %d more of %s)", first[s], s.what, n-1, s.kind)
 		} else {
-			x.finding("%s %s", first[s], s.what)
+			say("%s %s", first[s], s.what)
 		}
 	}
 }
