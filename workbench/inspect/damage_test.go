@@ -109,7 +109,7 @@ func TestDamage(t *testing.T) {
 		{"same tensors twice", func(_ *testing.T, f fstest.MapFS) { f["model-copy.safetensors"] = f[extra] },
 			[]string{`model_extra_tensors.safetensors: tensor "mtp.`}, 32},
 		{"broken index", func(_ *testing.T, f fstest.MapFS) { f[indexName].Data = []byte(`{"weight_map": {`) },
-			[]string{indexName + ": is broken"}, 32},
+			[]string{indexName + " at offset 16: is broken"}, 32},
 		{"escaping index", func(t *testing.T, f fstest.MapFS) { edit(t, f, indexName, first, "../"+first) },
 			[]string{`names the file "../` + first + `"`}, 32},
 		{"no config", func(_ *testing.T, f fstest.MapFS) { delete(f, "config.json") },
