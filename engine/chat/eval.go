@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Limits of one rendering. A chat of 1000 messages with 100 tools takes 2
+// Limits of one rendering. A chat of 1000 messages (2 MB) with 96 tools takes 7
 // percent of the steps.
 const (
 	maxSteps    = 10_000_000 // one or two seconds
