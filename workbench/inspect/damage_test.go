@@ -236,8 +236,12 @@ func TestStoredZeros(t *testing.T) {
 		for i := 0; i < len(words); i += 4 {
 			binary.LittleEndian.PutUint32(words[i:], value)
 		}
-		if got := inspectFS(t, folder, Options{}).kind("mtp.fc").StoredZeros; got != want {
+		r := inspectFS(t, folder, Options{})
+		if got := r.kind("mtp.fc").StoredZeros; got != want {
 			t.Errorf("%#x: %q, want %q", value, got, want)
+		}
+		if noted := strings.Contains(strings.Join(r.Notes, "\n"), "zeros stored with mtp.fc are not"); noted != (want == "other") {
+			t.Errorf("%#x: notes %q", value, r.Notes)
 		}
 		if i := len(words) / 2 &^ 3; value != 0x12345678 {
 			binary.LittleEndian.PutUint32(words[i:], 1)

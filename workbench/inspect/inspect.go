@@ -266,7 +266,11 @@ func (x *inspection) tokenizer(t *tokenizer.Tokenizer) {
 func (x *inspection) summarise() {
 	r := x.r
 	r.Layers = x.layers()
+	var odd []string
 	for _, k := range x.kinds {
+		if k.StoredZeros == "other" || k.StoredZeros == "mixed" {
+			odd = append(odd, k.Name)
+		}
 		if strings.HasPrefix(k.Name, mtpPrefix) {
 			r.MTP.Present = true
 			r.MTP.Tensors += k.tensors
@@ -278,6 +282,9 @@ func (x *inspection) summarise() {
 		r.Bytes += k.Bytes
 		r.Tensors += k.tensors
 		r.Kinds = append(r.Kinds, k.Kind)
+	}
+	if len(odd) > 0 {
+		x.note("the config says symmetric, yet the zeros stored with %s are not those of symmetric matrices; they are not used", strings.Join(odd, ", "))
 	}
 	slices.Sort(r.MTP.Bits)
 	// The writers that add MTP tensors later do not count them.
@@ -346,7 +353,7 @@ func (x *inspection) layers() []Layers {
 func readBounded(fsys fs.FS, name string) ([]byte, error) {
 	file, err := fsys.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is missing: %w", name, fs.ErrNotExist)
+		return nil, missing(name)
 	} else if err != nil {
 		return nil, fmt.Errorf("%s cannot be opened: %w", name, err)
 	}
@@ -362,3 +369,9 @@ func readBounded(fsys fs.FS, name string) ([]byte, error) {
 	}
 	return data, nil
 }
+
+// missing is the name of a file that should be there.
+type missing string
+
+func (m missing) Error() string        { return string(m) + " is missing" }
+func (m missing) Is(target error) bool { return target == fs.ErrNotExist }

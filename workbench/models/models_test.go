@@ -391,3 +391,23 @@ func TestSharedModels(t *testing.T) {
 		t.Errorf("listed %v", names)
 	}
 }
+
+// BenchmarkParseIndex reads an index as long as the real model's, 227,088 tensors.
+func BenchmarkParseIndex(b *testing.B) {
+	var text strings.Builder
+	text.WriteString(`{"metadata": {"total_size": 43243415040}, "weight_map": {`)
+	for i := range 227_088 {
+		if i > 0 {
+			text.WriteByte(',')
+		}
+		fmt.Fprintf(&text, `"model.layers.%d.mlp.experts.%d.gate_proj.qweight": "model-%05d-of-00012.safetensors"`, i%48, i, i%12+1)
+	}
+	text.WriteString("}}")
+	data := []byte(text.String())
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		if listed, _, err := parseIndex(data); err != nil || len(listed) != 12 {
+			b.Fatal(len(listed), err)
+		}
+	}
+}
