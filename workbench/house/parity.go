@@ -127,6 +127,7 @@ Every golden, compared with the CPU engine in exact mode: %d models' goldens, co
 weights dequantised exactly, plus the formulas in float64 (the draft layer). "Worst" is the tensor that comes closest to its
 tolerance; a tolerance is 8 times the largest float32-to-float64 difference seen when the golden was made. Measured on
 %s. Anyone can repeat a row: `+"`roundhouse parity MODEL GOLDEN`"+`.
+Packed matrices by themselves are compared bit for bit by the tests of engine/autoround.
 
 | golden | tensors | worst | max abs | tolerance | share of tolerance | verdict |
 | --- | --- | --- | --- | --- | --- | --- |

@@ -8,13 +8,15 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
 )
 
 // A stop of the tour is one command of a console block and what the page says
-// it prints. A line "..." stands for any lines.
+// it prints. A line "..." stands for any lines, and "..." within a line for any
+// text.
 type stop struct {
 	command string
 	prints  []string
@@ -67,12 +69,20 @@ func match(want, got []string) bool {
 			}
 			return false
 		}
-		if len(got) == 0 || strings.TrimRight(want[0], " ") != strings.TrimRight(got[0], " ") {
+		if len(got) == 0 || !matchLine(want[0], got[0]) {
 			return false
 		}
 		want, got = want[1:], got[1:]
 	}
 	return len(got) == 0
+}
+
+func matchLine(want, got string) bool {
+	parts := strings.Split(strings.TrimRight(want, " "), "...")
+	for i, part := range parts {
+		parts[i] = regexp.QuoteMeta(part)
+	}
+	return regexp.MustCompile("^" + strings.Join(parts, ".*") + " *$").MatchString(got)
 }
 
 const (

@@ -23,6 +23,8 @@ func TestTour(t *testing.T) {
 		{body: "$ place=here\n$ echo $place; echo and; echo there\nhere\n...\nthere"},
 		{body: "$ echo one \\\n>   two\none two"},
 		{body: "$ sleep 60 &\n$ true"},
+		{body: "$ echo '{\"id\": 7, \"text\": \"yes.\"}'\n{...\"text\": \"yes.\"}"},
+		{body: "$ echo '{\"text\": \"no\"}'\n{...\"text\": \"yes\"}", fails: "the page says"},
 		{body: "$ echo two\none", fails: "the page says"},
 		{body: "$ echo one; echo two\none", fails: "the page says"},
 		{body: "$ false", fails: "exit code 1"},
