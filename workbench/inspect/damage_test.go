@@ -114,10 +114,12 @@ func TestDamage(t *testing.T) {
 			[]string{`names the file "../` + first + `"`}, 32},
 		{"no config", func(_ *testing.T, f fstest.MapFS) { delete(f, "config.json") },
 			[]string{"config.json is missing"}, 32},
-		{"config of another model", func(t *testing.T, f fstest.MapFS) {
-			edit(t, f, "config.json", `"qwen3_next"`, `"llama"`)
+		{"config of another model", func(t *testing.T, f fstest.MapFS) { edit(t, f, "config.json", `"qwen3_next"`, `"llama"`) },
+			[]string{`model_type is "llama"`}, 32},
+		{"config beyond the engine", func(t *testing.T, f fstest.MapFS) {
 			edit(t, f, "config.json", `"attention_bias": false`, `"attention_bias": true`)
-		}, []string{`model_type is "llama"`, "attention_bias true"}, 32},
+			edit(t, f, "config.json", `"use_sliding_window": false`, `"use_sliding_window": true`)
+		}, []string{"attention_bias true", "use_sliding_window true"}, 32},
 		{"absurd config", func(t *testing.T, f fstest.MapFS) {
 			edit(t, f, "config.json", `"hidden_size": 128`, `"hidden_size": -128`)
 			edit(t, f, "config.json", `"num_experts": 8`, `"num_experts": 80000`)
