@@ -65,7 +65,7 @@ ci: ## all of the above, as the builders run it
 ##@ Longer runs
 .PHONY: fuzz soak bench parity evidence dist clean
 fuzz: ## every fuzz target for FUZZTIME (10s)
-	@$(HOUSE) fuzz -time $(FUZZTIME)
+	@$(HOUSE) fuzz -jobs 2 -time $(FUZZTIME)
 
 soak: ## every fuzz target for SOAKTIME (5m); writes workbench/docs/soak.md
 	@$(HOUSE) fuzz -time $(SOAKTIME) -jobs 4 -keep 16 -report workbench/docs/soak.md
