@@ -13,6 +13,9 @@ import (
 // maxConfig bounds config.json; the real one has 36 KB.
 const maxConfig = 16 << 20
 
+// maxExperts bounds the experts of all layers; the real model has 24,576.
+const maxExperts = 1 << 18
+
 // file is config.json as transformers 4 and 5 write it.
 type file struct {
 	ModelType     string   `json:"model_type"`
@@ -71,6 +74,9 @@ type rope struct {
 	MScale          *float64 `json:"mscale"`
 	MScaleAllDim    *float64 `json:"mscale_all_dim"`
 	Truncate        *bool    `json:"truncate"`
+	// Newer models may give each kind of layer its own rope.
+	Full   json.RawMessage `json:"full_attention"`
+	Linear json.RawMessage `json:"linear_attention"`
 }
 
 // ids is one token id or a list of them.
@@ -118,10 +124,10 @@ func ParseConfig(config, generation []byte) (*Config, error) {
 			return nil, fmt.Errorf("generation_config.json: %w", err)
 		}
 	}
-	if err := f.supported(); err != nil {
-		return nil, err
+	if f.ModelType != "qwen3_next" { // whose other keys would only add noise
+		return nil, fmt.Errorf("config.json: model_type is %q: only qwen3_next is supported", f.ModelType)
 	}
-	if err := f.bounds(); err != nil {
+	if err := errors.Join(f.supported(), f.bounds()); err != nil {
 		return nil, err
 	}
 	c := f.config()
@@ -139,7 +145,6 @@ func (f *file) supported() error {
 			errs = append(errs, fmt.Errorf("config.json: "+format, args...))
 		}
 	}
-	refuse(f.ModelType != "qwen3_next", "model_type is %q: only qwen3_next is supported", f.ModelType)
 	refuse(len(f.Architectures) > 0 && !slices.Contains(f.Architectures, "Qwen3NextForCausalLM"),
 		"architectures is %q: only Qwen3NextForCausalLM is supported", f.Architectures)
 	refuse(f.Act != "" && f.Act != "silu", "hidden_act %q is not supported: only silu", f.Act)
@@ -175,8 +180,8 @@ func (f *file) bounds() error {
 	within("moe_intermediate_size", f.ExpertWidth, 1, 1<<18)
 	within("shared_expert_intermediate_size", f.SharedWidth, 1, 1<<18)
 	within("full_attention_interval", or(f.Interval, 4), 1, 1024)
-	if eps := or(f.Eps, 1e-6); !(eps > 0 && eps <= 1) {
-		errs = append(errs, fmt.Errorf("config.json: rms_norm_eps is %v: it lies above 0 and up to 1", eps))
+	if eps := or(f.Eps, 1e-6); !(eps >= 1e-12 && eps <= 1) {
+		errs = append(errs, fmt.Errorf("config.json: rms_norm_eps is %v: 1e-12 to 1 are possible", eps))
 	}
 	if len(errs) > 0 {
 		return errors.Join(errs...)
@@ -188,6 +193,9 @@ func (f *file) bounds() error {
 	}
 	divides("num_attention_heads", f.Heads, "num_key_value_heads", f.KVHeads)
 	divides("linear_num_value_heads", f.ValueHeads, "linear_num_key_heads", f.KeyHeads)
+	if f.Layers*f.Experts > maxExperts {
+		errs = append(errs, fmt.Errorf("config.json: num_hidden_layers %d times num_experts %d is more than %d", f.Layers, f.Experts, maxExperts))
+	}
 	if f.TopK > f.Experts {
 		errs = append(errs, fmt.Errorf("config.json: num_experts_per_tok %d is more than num_experts %d", f.TopK, f.Experts))
 	}
@@ -248,6 +256,8 @@ func (f *file) rotary(c *Config) error {
 	partial := or(r.Partial, or(f.Partial, 0.25))
 	dims := int(float64(f.HeadDim) * partial)
 	switch {
+	case r.Full != nil || r.Linear != nil:
+		return errors.New("config.json: rope parameters by kind of layer are not supported: one set for all is")
 	case !(theta > 1 && theta <= 1e12):
 		return fmt.Errorf("config.json: rope_theta is %v: it lies above 1 and up to 1e12", theta)
 	case !(partial > 0 && partial <= 1) || dims < 2 || dims%2 != 0:
@@ -322,21 +332,33 @@ func (r *rope) yarn(c *Config, inverse []float64, theta float64, dims int) error
 
 // apply merges the end tokens and takes the sampling defaults.
 func (g *generationFile) apply(f *file, c *Config) error {
-	for _, id := range slices.Concat(g.EOS, f.EOS) {
-		if id < 0 || int(id) >= c.Vocab {
-			return fmt.Errorf("eos_token_id %d lies outside the vocabulary of %d", id, c.Vocab)
+	var errs []error
+	within := func(file, key string, id int32) bool {
+		inside := id >= 0 && int(id) < c.Vocab
+		if !inside {
+			errs = append(errs, fmt.Errorf("%s: %s %d lies outside the vocabulary of %d", file, key, id, c.Vocab))
 		}
-		if !slices.Contains(c.EOS, id) {
-			c.EOS = append(c.EOS, id)
+		return inside
+	}
+	end := func(file string, all ids) {
+		for _, id := range all {
+			if within(file, "eos_token_id", id) && !slices.Contains(c.EOS, id) {
+				c.EOS = append(c.EOS, id)
+			}
 		}
+	}
+	end("generation_config.json", g.EOS)
+	end("config.json", f.EOS)
+	if f.BOS != nil {
+		within("config.json", "bos_token_id", *f.BOS)
 	}
 	temperature, topP, topK := or(g.Temperature, 1), or(g.TopP, 1), or(g.TopK, 0)
 	if !or(g.Sample, true) {
 		temperature = 0
 	}
 	if !(temperature >= 0 && temperature <= 100) || !(topP >= 0 && topP <= 1) || topK < 0 {
-		return fmt.Errorf("generation_config.json: temperature %v, top_p %v, top_k %d: out of range", temperature, topP, topK)
+		errs = append(errs, fmt.Errorf("generation_config.json: temperature %v, top_p %v, top_k %d: 0 to 100, 0 to 1, and 0 or more are possible", temperature, topP, topK))
 	}
 	c.Temperature, c.TopP, c.DefaultTopK = float32(temperature), float32(topP), topK
-	return nil
+	return errors.Join(errs...)
 }
