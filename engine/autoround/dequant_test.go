@@ -90,6 +90,22 @@ func TestDequantise(t *testing.T) {
 	}
 }
 
+// Headers that are not padded put the data on odd addresses.
+func TestDequantiseUnaligned(t *testing.T) {
+	files, err := shared.Unzip("../ops/optest/testdata/dequant")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"awq", "gptq-asym", "gptq-gidx", "gptq-sym"} {
+		aligned := files[name+".safetensors"].Data
+		length := binary.LittleEndian.Uint64(aligned)
+		file := binary.LittleEndian.AppendUint64(nil, length+1)
+		file = append(append(append(file, aligned[8:8+length]...), ' '), aligned[8+length:]...)
+		files[name+".safetensors"].Data = file
+		t.Run(name, func(t *testing.T) { dequantise(t, files, name) })
+	}
+}
+
 func TestDequantiseShared(t *testing.T) {
 	dir, ok := shared.Dir()
 	if !ok {
