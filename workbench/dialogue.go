@@ -39,7 +39,7 @@ func (d *dialogue) run(ctx context.Context) error {
 		line, err := d.lines.ReadLine(ctx)
 		switch {
 		case errors.Is(err, io.EOF) || ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the end of ctx is how a dialogue is told to end
 		case errors.Is(err, term.ErrInterrupt):
 			d.note("ctrl-D or /quit leaves")
 			continue

@@ -83,7 +83,7 @@ func ReadConfig(fsys fs.FS, config []byte) (*Config, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	defer file.Close() //nolint:errcheck // read only
+	defer file.Close() // read only
 	data, err := io.ReadAll(io.LimitReader(file, maxConfig+1))
 	if err != nil {
 		return nil, fmt.Errorf("quantization_config.json: %w", err)

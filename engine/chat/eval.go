@@ -204,11 +204,11 @@ func (s *forStmt) exec(ev *evaluator, out *builder) error {
 		if err := ev.assign(inner, s.target, item); err != nil {
 			return err
 		}
-		switch err := ev.within(inner, s.body, out); err {
-		case nil, errContinue:
-		case errBreak:
+		err := ev.within(inner, s.body, out)
+		if errors.Is(err, errBreak) {
 			return nil
-		default:
+		}
+		if err != nil && !errors.Is(err, errContinue) {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -464,7 +465,7 @@ func unescape(text string) (string, error) {
 			b.WriteRune(rune(n))
 			i = end - 1
 		case c == 'N':
-			return "", fmt.Errorf(`\N{...} is not supported: write the character or \u....`)
+			return "", errors.New(`\N{NAME} is not supported: write the character, or \u and its number`)
 		default:
 			b.WriteByte('\\')
 			b.WriteByte(c)

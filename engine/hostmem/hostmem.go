@@ -44,7 +44,7 @@ func field(path, key string) (int64, bool) {
 	if err != nil {
 		return 0, false
 	}
-	defer file.Close() //nolint:errcheck // read only
+	defer file.Close() // read only
 	for lines := bufio.NewScanner(file); lines.Scan(); {
 		if fields := strings.Fields(lines.Text()); len(fields) >= 2 && fields[0] == key {
 			n, err := strconv.ParseInt(fields[1], 10, 64)

@@ -60,7 +60,7 @@ func ReadGolden(fsys fs.FS, name string) (*Golden, error) {
 	if err != nil {
 		return nil, fmt.Errorf("golden: %w: the json must stand beside the safetensors", err)
 	}
-	defer file.Close() //nolint:errcheck // read only
+	defer file.Close() // read only
 	if info, err := file.Stat(); err != nil || info.Size() > maxGolden {
 		return nil, fmt.Errorf("golden: %s.json cannot be read or is larger than %d bytes: %w", name, maxGolden, err)
 	}

@@ -468,7 +468,7 @@ func contents(fsys fs.FS, name string, limit int64) (data []byte, unmap func() e
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot be opened: %w", err)
 	}
-	defer file.Close() //nolint:errcheck // read only
+	defer file.Close() // read only
 	if info, err = file.Stat(); err != nil {
 		return nil, nil, fmt.Errorf("cannot be opened: %w", err)
 	}

@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"unicode/utf8"
 )
@@ -159,13 +160,13 @@ func checkPreTokenizer(c *component) error {
 	split, byteLevel := c.Pretokenizers[0], c.Pretokenizers[1]
 	switch {
 	case split.Pattern.Regex != pattern:
-		return fmt.Errorf("Split has the pattern %q; only that of Qwen2 and Qwen3 is supported", split.Pattern.Regex)
+		return fmt.Errorf("its Split has the pattern %q; only that of Qwen2 and Qwen3 is supported", split.Pattern.Regex)
 	case split.Behavior != "Isolated" || split.Invert:
-		return fmt.Errorf("Split has behavior %q and invert %t; only Isolated and false are supported", split.Behavior, split.Invert)
+		return fmt.Errorf("its Split has behavior %q and invert %t; only Isolated and false are supported", split.Behavior, split.Invert)
 	case byteLevel.AddPrefixSpace:
-		return fmt.Errorf("ByteLevel has add_prefix_space, which is not supported")
+		return errors.New("its ByteLevel has add_prefix_space, which is not supported")
 	case byteLevel.UseRegex == nil || *byteLevel.UseRegex:
-		return fmt.Errorf("ByteLevel has use_regex, which is not supported behind a Split")
+		return errors.New("its ByteLevel has use_regex, which is not supported behind a Split")
 	}
 	return nil
 }

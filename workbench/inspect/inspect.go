@@ -123,7 +123,7 @@ func (x *inspection) failures(err error) {
 }
 
 func flatten(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // only joined errors themselves are taken apart
+	joined, ok := err.(interface{ Unwrap() []error }) // only joined errors themselves are taken apart
 	if !ok {
 		return []error{err}
 	}

@@ -36,7 +36,7 @@ func unzip(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close() //nolint:errcheck // read only
+	defer file.Close() // read only
 	z, err := gzip.NewReader(file)
 	if err != nil {
 		return nil, err
