@@ -121,7 +121,7 @@ func fuzzOne(ctx context.Context, t target, each time.Duration, jobs int) (row s
 	if jobs > 1 {
 		args = append(args, "-parallel", "1")
 	}
-	command := exec.CommandContext(ctx, "go", append(args, t.pkg)...)
+	command := group(ctx, "go", append(args, t.pkg)...)
 	pipe, err := command.StdoutPipe()
 	if err != nil {
 		return "", err

@@ -7,8 +7,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // A tool gets its arguments and reports what went wrong; it prints its results.
@@ -23,6 +25,16 @@ var tools = map[string]tool{
 	"parity":    parity,
 	"evidence":  evidence,
 	"synth":     synth,
+}
+
+// group is a command that leads its own process group: when ctx ends, its
+// children end with it, and none is left holding its pipes.
+func group(ctx context.Context, name string, args ...string) *exec.Cmd {
+	command := exec.CommandContext(ctx, name, args...)
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }
+	command.WaitDelay = 10 * time.Second
+	return command
 }
 
 func main() {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,7 +45,7 @@ func newTally(out io.Writer) *tally {
 // the whole output of what fails, and closes with the counts.
 func test(ctx context.Context, args []string) error {
 	start := time.Now()
-	command := exec.CommandContext(ctx, "go", append([]string{"test", "-json", "-timeout", "20m"}, args...)...)
+	command := group(ctx, "go", append([]string{"test", "-json", "-timeout", "20m"}, args...)...)
 	command.Stderr = os.Stderr
 	pipe, err := command.StdoutPipe()
 	if err != nil {

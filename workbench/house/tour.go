@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"regexp"
 	"strings"
 	"syscall"
@@ -107,12 +106,8 @@ func tour(ctx context.Context, args []string) error {
 	ctx, cancel := context.WithTimeout(ctx, tourTime)
 	defer cancel()
 
-	// The shell leads its own process group, so that a server which the tour
-	// started in the background ends with it.
-	shell := exec.CommandContext(ctx, "bash", "--noprofile", "--norc")
-	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	shell.Cancel = func() error { return syscall.Kill(-shell.Process.Pid, syscall.SIGTERM) }
-	shell.WaitDelay = 10 * time.Second
+	// A server that the tour started in the background ends with the shell.
+	shell := group(ctx, "bash", "--noprofile", "--norc")
 	input, err := shell.StdinPipe()
 	if err != nil {
 		return err
