@@ -14,7 +14,10 @@ var rooms = map[string][]string{
 	"kernels/build": {"kernels"},
 	"web":           {},
 
-	"engine":                   {"engine/..."},
+	"engine": {
+		"engine/autoround", "engine/cache", "engine/chat", "engine/cpu", "engine/cuda", "engine/grammar", "engine/hook", "engine/hostmem",
+		"engine/ops", "engine/qwen3next", "engine/safetensors", "engine/sample", "engine/sched", "engine/tokenizer",
+	},
 	"engine/hook":              {},
 	"engine/ops":               {},
 	"engine/ops/optest":        {"engine/ops", "engine/safetensors", "engine/ops/optest/shared"},
@@ -32,7 +35,7 @@ var rooms = map[string][]string{
 	"engine/safetensors":       {},
 	"engine/autoround":         {"engine/ops", "engine/safetensors"},
 	"engine/qwen3next":         {"engine/ops", "engine/autoround", "engine/safetensors", "engine/cache", "engine/hook"},
-	"engine/parity":            {"engine", "engine/ops", "engine/safetensors", "engine/qwen3next"},
+	"engine/parity":            {"engine", "engine/ops", "engine/safetensors"},
 	"engine/tokenizer":         {},
 	"engine/chat":              {},
 
@@ -150,6 +153,7 @@ func TestRoomsRefuse(t *testing.T) {
 		{"engine/cpu", "engine/ops/optest", false},
 		{"engine", "engine/qwen3next", true},
 		{"engine", "workbench/openai", false},
+		{"engine", "engine/parity", false},
 		{"engine/tokenizer/internal/gen", "engine/tokenizer", true},
 		{"engine/tokenizer/internal/gen", "engine/chat", false},
 		{"workbench/openai", "workbench/config", false},
