@@ -334,11 +334,11 @@ func (s *scanner) tensor() (t Tensor, what string, err error) {
 			t.DType = dtype(text)
 		case "shape":
 			field = 2
-			t.Shape, wrong, err = s.integers("shape", make([]int64, 0, 2), maxRank)
+			t.Shape, wrong, err = s.integers("shape", s.list(), maxRank)
+			t.Shape, s.lists = slices.Clip(t.Shape), s.lists[len(t.Shape):]
 		case "data_offsets":
 			field = 4
-			var pair [2]int64
-			offsets, wrong, err = s.integers("data_offsets", pair[:0], 2)
+			offsets, wrong, err = s.integers("data_offsets", s.pair[:0], 2)
 		default:
 			wrong, err = fmt.Sprintf("unknown field %q", abridged(key)), s.skip(4)
 		}
@@ -359,6 +359,15 @@ func (s *scanner) tensor() (t Tensor, what string, err error) {
 	}
 	t.Offset, t.Bytes = offsets[0], offsets[1]-offsets[0]
 	return t, "", nil
+}
+
+// list returns an empty slice with room for a shape. Shapes share blocks: one
+// allocation each would be a quarter of all.
+func (s *scanner) list() []int64 {
+	if len(s.lists) < maxRank {
+		s.lists = make([]int64, 1024)
+	}
+	return s.lists[:0:maxRank]
 }
 
 // integers is numbers for a value that may be anything: what is JSON but no such

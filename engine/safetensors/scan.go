@@ -12,6 +12,9 @@ import (
 type scanner struct {
 	data []byte
 	at   int
+
+	lists []int64  // what is left of a block that shapes are read into
+	pair  [2]int64 // the last data_offsets
 }
 
 func (s *scanner) errorf(format string, args ...any) error {
