@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"sync"
 
@@ -105,11 +106,11 @@ func (m *Model) open(ctx context.Context, fsys fs.FS, opts Options) error {
 
 // bind reads configuration and headers and finds every tensor.
 func (m *Model) bind(fsys fs.FS, report func(Progress)) (err error) {
-	config, err := fs.ReadFile(fsys, "config.json")
+	config, err := readFile(fsys, "config.json")
 	if err != nil {
 		return fmt.Errorf("%w: is this a model folder?", err)
 	}
-	generation, err := fs.ReadFile(fsys, "generation_config.json")
+	generation, err := readFile(fsys, "generation_config.json")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -128,9 +129,26 @@ func (m *Model) bind(fsys fs.FS, report func(Progress)) (err error) {
 	return err
 }
 
+// maxText bounds the json files of a model folder; the largest known is a
+// tokenizer.json of 11 MB.
+const maxText = 64 << 20
+
+func readFile(fsys fs.FS, name string) ([]byte, error) {
+	file, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // read only
+	data, err := io.ReadAll(io.LimitReader(file, maxText+1))
+	if err == nil && len(data) > maxText {
+		err = fmt.Errorf("%s has more than %d bytes, which no model folder needs", name, maxText)
+	}
+	return data, err
+}
+
 // text loads tokenizer and template. Neither is needed to compute.
 func (m *Model) text(fsys fs.FS) error {
-	data, err := fs.ReadFile(fsys, "tokenizer.json")
+	data, err := readFile(fsys, "tokenizer.json")
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
