@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
@@ -441,5 +442,21 @@ func TestMixedStepEqualsSolo(t *testing.T) {
 			}
 			mustEqual(t, "mixed step", trace{states: []State{got}}, trace{states: want.states[layer : layer+1]})
 		}
+	}
+}
+
+// A checkpoint of another architecture does not fill the screen.
+func TestForeignFolderIsToldBriefly(t *testing.T) {
+	fsys, _, _ := randomModel(t, map[string]any{
+		"model_type": "qwen3_next", "hidden_size": 8, "num_hidden_layers": 1, "vocab_size": 8, "max_position_embeddings": 8,
+		"num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 8, "full_attention_interval": 1,
+		"linear_num_key_heads": 1, "linear_num_value_heads": 1, "linear_key_head_dim": 4, "linear_value_head_dim": 4,
+		"num_experts": 40, "num_experts_per_tok": 1, "moe_intermediate_size": 8, "shared_expert_intermediate_size": 8})
+	folder := fsys.(fstest.MapFS)
+	folder["model.safetensors"] = &fstest.MapFile{Data: safetensorsOf(t, weights64{"other": {1}}, map[string][]int{"other": {1}})}
+	_, err := Open(context.Background(), folder, Options{Name: "foreign"})
+	if err == nil || !strings.Contains(err.Error(), "model.embed_tokens") || !strings.Contains(err.Error(), "more") ||
+		strings.Count(err.Error(), "\n") > maxProblems+1 {
+		t.Errorf("%v", err)
 	}
 }

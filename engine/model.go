@@ -126,7 +126,20 @@ func (m *Model) bind(fsys fs.FS, report func(Progress)) (err error) {
 		return err
 	}
 	m.weights, err = qwen3next.Bind(m.files, m.cfg, quant)
-	return err
+	return firstProblems(err)
+}
+
+// maxProblems is how many problems of a folder are told in full: a foreign
+// checkpoint lacks 74,000 modules. `roundhouse inspect` tells them by kind.
+const maxProblems = 50
+
+func firstProblems(err error) error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok || len(joined.Unwrap()) <= maxProblems {
+		return err
+	}
+	all := joined.Unwrap()
+	return errors.Join(errors.Join(all[:maxProblems]...), fmt.Errorf("and %d more", len(all)-maxProblems))
 }
 
 // maxText bounds the json files of a model folder; the largest known is a

@@ -55,10 +55,6 @@ type DraftLayer struct {
 	Layer                       Layer
 }
 
-// maxProblems is how many errors, and how many warnings, are told in full: a
-// foreign checkpoint lacks 74,000 modules.
-const maxProblems = 50
-
 // Bind finds every tensor of the model in the checkpoint and checks its shape.
 // All problems are reported together.
 func Bind(c *safetensors.Checkpoint, cfg *Config, quant *autoround.Config) (*Weights, error) {
@@ -89,12 +85,6 @@ func Bind(c *safetensors.Checkpoint, cfg *Config, quant *autoround.Config) (*Wei
 		cfg.DraftLayers = 1
 	}
 	w.All, w.Warnings = b.all, b.warnings
-	if n := len(b.errs); n > maxProblems {
-		b.errs = append(b.errs[:maxProblems], fmt.Errorf("and %d more", n-maxProblems))
-	}
-	if n := len(w.Warnings); n > maxProblems {
-		w.Warnings = append(w.Warnings[:maxProblems], fmt.Sprintf("and %d more", n-maxProblems))
-	}
 	return w, errors.Join(b.errs...)
 }
 
