@@ -39,6 +39,12 @@ func leaves(t reflect.Type, prefix string, index []int) (all []Setting) {
 	return all
 }
 
+// Known says whether a path names a setting.
+func Known(path string) bool {
+	_, ok := settingAt(path)
+	return ok
+}
+
 func settingAt(path string) (Setting, bool) {
 	for _, s := range settings {
 		if s.Path == path {

@@ -64,6 +64,7 @@ func (e *Editor) ReadLine(ctx context.Context) (text string, err error) {
 		}
 		defer restore()
 	}
+	e.keys.interrupted = false
 	var parts []string
 	defer e.line.SetPrompt(e.prompt)
 	for {
@@ -112,15 +113,26 @@ func (e *Editor) raw() (restore func(), err error) {
 }
 
 // keyReader notices ctrl-C, which the line editor reports as the end of input.
+// What was typed after it is kept for the next line.
 type keyReader struct {
 	io.Reader
 	interrupted bool
+	ahead       []byte
 }
 
-func (k *keyReader) Read(p []byte) (int, error) {
-	n, err := k.Reader.Read(p)
-	if bytes.IndexByte(p[:n], 3) >= 0 {
+const ctrlC = 3
+
+func (k *keyReader) Read(p []byte) (n int, err error) {
+	if len(k.ahead) > 0 {
+		n = copy(p, k.ahead)
+		k.ahead = k.ahead[n:]
+	} else {
+		n, err = k.Reader.Read(p)
+	}
+	if at := bytes.IndexByte(p[:n], ctrlC); at >= 0 {
 		k.interrupted = true
+		k.ahead = append(bytes.Clone(p[at+1:n]), k.ahead...)
+		n = at + 1
 	}
 	return n, err
 }

@@ -155,11 +155,11 @@ func (s *steps) Read(p []byte) (int, error) {
 }
 
 func TestEditorInterrupt(t *testing.T) {
-	e := newEditor(&steps{"half a li", "\x03", "whole\r", "\x03", "\x04"}, io.Discard, "> ", &History{})
+	e := newEditor(&steps{"half a li", "\x03", "whole\r", "\x03\x03ah", "ead\r", "\x04"}, io.Discard, "> ", &History{})
 	for _, want := range []struct {
 		line string
 		err  error
-	}{{"", ErrInterrupt}, {"whole", nil}, {"", ErrInterrupt}, {"", io.EOF}} {
+	}{{"", ErrInterrupt}, {"whole", nil}, {"", ErrInterrupt}, {"", ErrInterrupt}, {"ahead", nil}, {"", io.EOF}} {
 		got, err := e.ReadLine(context.Background())
 		if got != want.line || !errors.Is(err, want.err) {
 			t.Errorf("got %q, %v; want %q, %v", got, err, want.line, want.err)

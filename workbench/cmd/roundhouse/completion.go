@@ -14,24 +14,24 @@ import (
 type verb struct {
 	path  string // "config show", "" for the program itself
 	verbs []word
-	flags []flag
+	flags []option
 	args  string // what positional arguments take: FILE, DIR, words, or ""
 }
 
 type word struct{ name, help string }
 
-type flag struct {
+type option struct {
 	word
 	takes  bool
 	values string // FILE, DIR, words, or ""
 }
 
 // verbsOf lists the program and every verb below it.
-func verbsOf(node *kong.Node, path string, inherited []flag) (all []verb) {
+func verbsOf(node *kong.Node, path string, inherited []option) (all []verb) {
 	v := verb{path: path, flags: inherited}
 	for _, f := range node.Flags {
 		v.flags = append(v.flags[:len(v.flags):len(v.flags)],
-			flag{word{"--" + f.Name, f.Help}, !f.IsBool(), f.Tag.Get("complete")})
+			option{word{"--" + f.Name, f.Help}, !f.IsBool(), f.Tag.Get("complete")})
 	}
 	for _, p := range node.Positional {
 		if v.args == "" {
@@ -118,7 +118,7 @@ func bashValues(values string) string {
 }
 
 // distinctFlags lists every flag once; a name means the same everywhere.
-func distinctFlags(verbs []verb) (all []flag) {
+func distinctFlags(verbs []verb) (all []option) {
 	seen := map[string]bool{}
 	for _, v := range verbs {
 		for _, f := range v.flags {
