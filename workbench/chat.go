@@ -18,7 +18,7 @@ import (
 
 // ChatOptions are what `chat` is called with.
 type ChatOptions struct {
-	Once   string // one message; "-" reads it from standard input, "" talks
+	Once   *string // one message; "-" reads it from standard input, nil talks
 	System string
 	Set    map[string]string // parameters by name, as Params.Set takes them
 }
@@ -42,7 +42,7 @@ func (a *App) Chat(ctx context.Context, opts ChatOptions) error {
 	if err != nil {
 		return err
 	}
-	if opts.Once != "" {
+	if opts.Once != nil {
 		err = a.once(loading, model, opts, message)
 	} else {
 		stop() // from here on ctrl-C stops an answer
@@ -52,9 +52,12 @@ func (a *App) Chat(ctx context.Context, opts ChatOptions) error {
 }
 
 // message returns the text of --once.
-func (a *App) message(ctx context.Context, once string) (string, error) {
-	if once != "-" {
-		return once, nil
+func (a *App) message(ctx context.Context, once *string) (string, error) {
+	if once == nil {
+		return "", nil
+	}
+	if *once != "-" {
+		return *once, nil
 	}
 	in := term.NewReader(a.In)
 	in.Until(ctx)

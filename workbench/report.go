@@ -112,7 +112,10 @@ func (a *App) Parity(ctx context.Context, golden string, worst, asJSON bool) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, model.Close()) }()
+	progress := term.NewProgress(a.Err)
+	progress.Update("comparing every tensor", 0, 0)
 	report, err := parity.Run(ctx, model, want)
+	progress.Done()
 	if err != nil {
 		return err
 	}

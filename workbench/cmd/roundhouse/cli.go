@@ -83,7 +83,7 @@ func (c *runCmd) Run(e *environment) error {
 
 type chatCmd struct {
 	modelArg
-	Once        string  `placeholder:"TEXT" help:"Print the answer to TEXT and nothing else; - reads it from standard input."`
+	Once        *string `placeholder:"TEXT" help:"Print the answer to TEXT and nothing else; - reads it from standard input."`
 	System      string  `placeholder:"TEXT" help:"System text."`
 	Temperature *string `placeholder:"X" help:"Sampling temperature; 0 takes the most likely token."`
 	TopK        *string `placeholder:"N" help:"Draw from the N most likely tokens; 0 for all."`

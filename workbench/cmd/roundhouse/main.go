@@ -35,7 +35,8 @@ func main() { os.Exit(run(os.Args[1:])) }
 
 // run parses arguments, runs the verb and returns the exit code.
 func run(args []string) int {
-	parser, err := newParser(new(cli))
+	grammar := new(cli)
+	parser, err := newParser(grammar)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "roundhouse:", err)
 		return exitFailed
@@ -45,7 +46,7 @@ func run(args []string) int {
 	}
 	parsed, err := parser.Parse(args)
 	if err == nil {
-		err = parsed.Run(&environment{parsed: parsed, background: context.Background()})
+		err = parsed.Run(&environment{cli: grammar, parsed: parsed, background: context.Background()})
 	} else {
 		err = workbench.UsageError{Err: err}
 	}
@@ -96,13 +97,14 @@ Exit codes: 0 done; 1 failed, or findings; 2 wrong usage; 70 the device was lost
 
 // environment is what verbs get from the command line.
 type environment struct {
+	cli        *cli
 	parsed     *kong.Context
 	background context.Context
 }
 
 // sources are the configuration's sources as this command line names them.
 func (e *environment) sources() config.Sources {
-	src := config.Sources{File: e.parsed.Model.Node.Target.Interface().(cli).Config, Environ: os.Environ()}
+	src := config.Sources{File: e.cli.Config, Environ: os.Environ()}
 	for _, part := range e.parsed.Path {
 		var value *kong.Value
 		name := ""
@@ -138,8 +140,7 @@ func (e *environment) app() (*workbench.App, error) {
 
 // plain is an app without a configuration.
 func (e *environment) plain() *workbench.App {
-	return &workbench.App{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: workbench.NewVersion(version),
-		NoColor: e.parsed.Model.Node.Target.Interface().(cli).NoColor}
+	return &workbench.App{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: workbench.NewVersion(version), NoColor: e.cli.NoColor}
 }
 
 // with loads the configuration and runs a verb.
