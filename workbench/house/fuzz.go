@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,21 +61,27 @@ var progress = regexp.MustCompile(`fuzz: elapsed: (\S+), execs: (\d+) \(.*new in
 const maxSeed = 4 << 10
 
 // fuzz runs every target for a while, -jobs of them side by side. -report writes
-// the log as a page; -keep copies that many of the smallest inputs that reached
+// the log as a page, where targets that did not run keep their rows; -keep copies that many of the smallest inputs that reached
 // new code to each target's testdata.
 func fuzz(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("fuzz", flag.ContinueOnError)
 	each := flags.Duration("time", 10*time.Second, "time for each target")
 	jobs := flags.Int("jobs", 1, "targets at a time; more than one gives each a single worker")
+	only := flags.String("only", "", "run the targets whose name matches this pattern")
 	report := flags.String("report", "", "write the log to this page")
 	keep := flags.Int("keep", 0, "copy up to this many found inputs of each target to its testdata")
 	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	pattern, err := regexp.Compile(*only)
+	if err != nil {
 		return err
 	}
 	all, err := targets(ctx)
 	if err != nil {
 		return err
 	}
+	all = slices.DeleteFunc(all, func(t target) bool { return !pattern.MatchString(t.name) })
 	if len(all) == 0 {
 		return errors.New("no fuzz target found")
 	}
@@ -101,7 +108,12 @@ func fuzz(ctx context.Context, args []string) error {
 	}
 	wait.Wait()
 	if *report != "" {
-		if err := os.WriteFile(*report, []byte(soakPage(*each, *jobs, rows)), 0o644); err != nil {
+		before, err := os.ReadFile(*report)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		page := soakPage(*each, *jobs, merge(string(before), rows))
+		if err := os.WriteFile(*report, []byte(page), 0o644); err != nil {
 			return err
 		}
 	}
@@ -185,6 +197,21 @@ func keepSeeds(ctx context.Context, t target, count int) error {
 		}
 	}
 	return nil
+}
+
+// merge puts new rows in the place of those of a page about the same targets.
+func merge(page string, rows []string) []string {
+	about := func(row string) string { return strings.Join(strings.SplitN(row, "|", 4)[:3], "|") }
+	merged := map[string]string{}
+	for line := range strings.Lines(page) {
+		if strings.HasPrefix(line, "| `") {
+			merged[about(line)] = strings.TrimSpace(line)
+		}
+	}
+	for _, row := range rows {
+		merged[about(row)] = row
+	}
+	return slices.SortedFunc(maps.Values(merged), func(a, b string) int { return strings.Compare(about(a), about(b)) })
 }
 
 func soakPage(each time.Duration, jobs int, rows []string) string {

@@ -19,3 +19,12 @@ func TestProgressLine(t *testing.T) {
 		t.Errorf("read %v", found)
 	}
 }
+
+func TestMergeKeepsOtherRows(t *testing.T) {
+	page := soakPage(0, 1, []string{"| `p` | `FuzzA` | old |", "| `q` | `FuzzB` | old |"})
+	got := merge(page, []string{"| `q` | `FuzzB` | new |", "| `a` | `FuzzC` | new |"})
+	want := []string{"| `a` | `FuzzC` | new |", "| `p` | `FuzzA` | old |", "| `q` | `FuzzB` | new |"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
