@@ -183,7 +183,7 @@ func TestCompletion(t *testing.T) {
 COMP_WORDS=(roundhouse --log-level ""); COMP_CWORD=2; _roundhouse; echo "${COMPREPLY[@]}"
 COMP_WORDS=(roundhouse chat --temp); COMP_CWORD=2; _roundhouse; echo "${COMPREPLY[@]}"`},
 		"zsh":  {"-n"},
-		"fish": {"--no-execute"},
+		"fish": {"-c", `source $argv[1]; for line in "config s" "chat --temp" "completion b"; complete -C "roundhouse $line" | cut -f1; end`},
 	} {
 		t.Run(shell, func(t *testing.T) {
 			script, err := exec.Command("roundhouse", "completion", shell).Output()
@@ -207,7 +207,8 @@ COMP_WORDS=(roundhouse chat --temp); COMP_CWORD=2; _roundhouse; echo "${COMPREPL
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			if want := "show\ndebug info warn error\n--temperature\n"; shell == "bash" && string(out) != want {
+			want := map[string]string{"bash": "show\ndebug info warn error\n--temperature\n", "fish": "show\n--temperature\nbash\n"}[shell]
+			if string(out) != want {
 				t.Errorf("completed %q, want %q", out, want)
 			}
 		})
