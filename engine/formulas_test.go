@@ -342,7 +342,7 @@ func TestOddShapesFollowTheFormulas(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer m.Close() //nolint:errcheck // the sequences are released
+			defer m.Close()
 			ids := make([]int32, 70)
 			for i := range ids {
 				ids[i] = int32(i * 7 % c.Vocab)

@@ -151,7 +151,7 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close() //nolint:errcheck // read only
+	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, maxText+1))
 	if err == nil && len(data) > maxText {
 		err = fmt.Errorf("%s has more than %d bytes, which no model folder needs", name, maxText)
