@@ -8,7 +8,7 @@ SHELL       := /bin/bash
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 darwin/amd64
-RACE     := ./engine/... ./workbench/openai/...
+RACE     := ./engine ./engine/cpu ./engine/cache ./engine/safetensors ./engine/tokenizer ./workbench ./workbench/openai ./workbench/term
 FUZZTIME ?= 10s
 SOAKTIME ?= 5m
 HOUSE    := go run ./workbench/house
