@@ -27,7 +27,7 @@ const bodyTimeout = 30 * time.Second
 func CheckListen(addr string, hasKey bool) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return fmt.Errorf("listen address %q: %w: write host:port, such as 127.0.0.1:8080", addr, err)
+		return fmt.Errorf("listen address %q: %w: write host:port, such as 127.0.0.1:8480", addr, err)
 	}
 	if hasKey || isLoopback(host) {
 		return nil
