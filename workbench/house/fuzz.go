@@ -228,6 +228,8 @@ Every fuzz target ran for %v, %d at a time, on %s. Continuous integration runs e
 the longer run. "Corpus" counts the inputs that reach code of their own; the smallest are committed under each package's
 `+"`testdata/fuzz`"+` and run as plain tests by `+"`make test`"+`.
 
+Rows come from several runs: a target that a run leaves out keeps its row, and its code may have changed since.
+
 | package | target | time | executions | corpus | finding |
 | --- | --- | --- | --- | --- | --- |
 %s
