@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
+	"github.com/roundhouse-ai/roundhouse/engine/sample"
 )
 
 // Options of Open. The zero value runs on every core with the model's context.
@@ -18,12 +19,26 @@ type Options struct {
 	Name string
 	// Threads of the CPU engine; 0 for one a core.
 	Threads int
+	// Kernels of the CPU engine: "portable", "avx2" or "avx512"; "" for the best
+	// that the machine runs.
+	Kernels string
+	// Numerics is "exact" (fp32 activations) or "fast" (8-bit activations); "" for
+	// the default of the backend.
+	Numerics string
 	// Context limits prompt plus completion, in tokens; 0 for the model's own
 	// limit (max_position_embeddings).
 	Context int
-	// Streams is how many sequences can exist at once; 0 for 4. Each costs
+	// Streams is how many sequences can run at once; 0 for 4. Each costs
 	// recurrent state, and KV pages as it grows.
 	Streams int
+	// Queue is how many requests may wait for a stream; 0 for 256. One more gets
+	// a QueueError.
+	Queue int
+	// Overcommit admits streams before all that they may need is free. When
+	// memory runs out, the newest is put aside and goes on later with the same
+	// bits: "" is off, "swap" copies its state to host memory, "rebuild" reads
+	// prompt and tokens again.
+	Overcommit string
 	// PrefillChunk is the most prompt tokens of one step, a multiple of 64;
 	// 0 for 512. Splits change no bit.
 	PrefillChunk int
@@ -39,22 +54,18 @@ type Progress struct {
 	Done, Total int64  // bytes, where the stage has bytes
 }
 
-// Sampling of a request: temperature, top-k, top-p, min-p, in this order.
-type Sampling struct {
-	Temperature float32 // 0 picks the most likely token
-	TopK        int     // 0 keeps all
-	TopP        float32 // 1 (or 0) keeps all
-	MinP        float32 // 0 keeps all
-	// Seed of the draws. The same request with the same seed draws the same
-	// tokens, alone or beside others, today and tomorrow.
-	Seed uint64
-}
+// Sampling says how the tokens of a request are drawn.
+type Sampling = sample.Params
 
 // Request asks for one completion.
 type Request struct {
 	Prompt    []int32
-	MaxTokens int // 0: as many as the context holds
+	Priority  int       // higher goes first in the queue
+	Deadline  time.Time // when not zero: the request ends then, with context.DeadlineExceeded
+	MaxTokens int       // 0: as many as the context holds
 	Sampling  Sampling
+	// Logprobs says which distribution Token.Logprob is of.
+	Logprobs  LogprobsOf
 	Choice    uint32   // index of this completion within its request; keys the draws
 	Stop      []string // texts that end the completion and are left out of it
 	StopIDs   []int32  // ids that end it, beside the model's own end tokens
@@ -67,13 +78,23 @@ type Request struct {
 	PromptCandidates *int
 }
 
+// LogprobsOf names a distribution.
+type LogprobsOf uint8
+
+const (
+	// OfModel is the model's own, before penalties, filters and temperature.
+	OfModel LogprobsOf = iota
+	// OfChain is the one that the token was drawn from.
+	OfChain
+)
+
 // Token is one step of a completion.
 type Token struct {
 	ID int32
 	// Text may be shown now. It lags behind the ids while a character is
 	// incomplete or a stop text may be beginning; Result.Tail has the rest.
 	Text       string
-	Logprob    float32 // natural log, unmodified distribution
+	Logprob    float32 // natural log, of the distribution that Request.Logprobs names
 	Candidates []ops.Candidate
 }
 

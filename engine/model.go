@@ -89,8 +89,12 @@ func (m *Model) open(ctx context.Context, fsys fs.FS, opts Options) error {
 	if err := m.limits(&opts); err != nil {
 		return err
 	}
-	m.backend = cpu.New(opts.Threads)
-	err := m.backend.Place(ctx, m.weights.All, func(done, total int64) {
+	backend, err := cpu.New(cpu.Options{Threads: opts.Threads, Kernels: opts.Kernels, Numerics: opts.Numerics})
+	if err != nil {
+		return err
+	}
+	m.backend = backend
+	err = m.backend.Place(ctx, m.weights.All, func(done, total int64) {
 		report(Progress{Stage: "weights", Done: done, Total: total})
 	})
 	if err != nil {

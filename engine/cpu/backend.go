@@ -26,16 +26,23 @@ type Backend struct {
 
 var _ ops.Backend = (*Backend)(nil)
 
-// New returns a backend with so many threads; 0 means one a core.
-func New(threads int) *Backend {
-	if threads <= 0 {
-		threads = runtime.GOMAXPROCS(0)
+// Options of New. The zero value is what most people want.
+type Options struct {
+	Threads  int    // 0 means one a core
+	Kernels  string // "portable", "avx2", "avx512"; "" for the best that the machine runs
+	Numerics string // "exact" or "fast"; "" for exact
+}
+
+// New returns a backend. Its errors say which option this machine cannot meet.
+func New(o Options) (*Backend, error) {
+	if o.Threads <= 0 {
+		o.Threads = runtime.GOMAXPROCS(0)
 	}
 	return &Backend{
-		pool:    newPool(threads),
+		pool:    newPool(o.Threads),
 		vectors: make(map[*ops.Vector][]float32),
 		placed:  make(map[*ops.Matrix]bool),
-	}
+	}, nil
 }
 
 // Caps implements ops.Backend.

@@ -27,7 +27,7 @@ func buffer(t testing.TB, arena ops.Arena, values ...float32) ops.Buf {
 }
 
 func newTest(t testing.TB, threads int) (*Backend, ops.Arena) {
-	b := New(threads)
+	b, _ := New(Options{Threads: threads})
 	arena, err := b.NewArena("test", 64<<20)
 	if err != nil {
 		t.Fatal(err)

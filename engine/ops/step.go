@@ -1,5 +1,7 @@
 package ops
 
+import "time"
+
 // SegmentKind decides the arithmetic form of a segment; its length never does.
 type SegmentKind uint8
 
@@ -45,11 +47,40 @@ type Step struct {
 	Sampling []Sampling // one for each logits row, for programs that sample
 	Samples  []Sample   // results, as long as Sampling
 
+	// Times, when set, gets the wall time of each phase added.
+	Times *Times
+
 	// Tap, when set on a backend with Caps.Taps, sees values as they are made:
 	// layer is -1 outside layers, rows*width = len(data). It must copy what it
 	// keeps.
 	Tap func(layer int, what string, width int, data []float32)
 }
+
+// Phase names a phase of Set, for timing.
+type Phase uint8
+
+// Phases, in the order of a step.
+const (
+	PhaseEmbed Phase = iota
+	PhaseMixerIn
+	PhaseDeltaNet
+	PhaseAttention
+	PhaseMixerOut
+	PhaseRouter
+	PhaseSelect
+	PhaseExperts
+	PhaseLogits
+	PhaseSample
+	PhaseDraftIn
+	Phases int = iota
+)
+
+func (p Phase) String() string {
+	return [...]string{"embed", "mixer_in", "delta_net", "attention", "mixer_out", "router", "select", "experts", "logits", "sample", "draft_in"}[p]
+}
+
+// Times is the wall time spent in each phase.
+type Times [Phases]time.Duration
 
 // Rows returns the number of token rows of the step.
 func (s *Step) Rows() int { return len(s.IDs) }
@@ -62,10 +93,21 @@ func (s *Step) LogitsRows() (n int) {
 	return n
 }
 
-// Sampling are the parameters of one draw. The chain is temperature, top-k,
-// top-p, min-p; the draw is keyed by Seed, Choice, Position and the token id
-// (see Uniform), so neither batching nor the device changes it.
+// Sampling are the parameters of one draw: what a device does with a row of
+// logits (its "device set"). In this order: penalties, bias, mask; temperature,
+// top-k, top-p, min-p; the draw. The draw is keyed by Seed, Choice, Position,
+// Attempt and the token id (see Uniform), so neither batching nor the device
+// changes it. What a device cannot do is done by its caller on a Window.
 type Sampling struct {
+	Repetition float32 // divides logits above 0 and multiplies those below, of every token in Seen; 1 (or 0) is off
+	Presence   float32 // subtracted from the logits of tokens with output in Seen; 0 is off
+	Frequency  float32 // subtracted once for each time
+	Seen       []Count // ids ascending, each once
+	Bias       []Bias  // added after penalties; ids ascending, each once; -Inf bans
+	// Mask has a bit for each id, lowest first: those that may be drawn. Nil
+	// allows all; ids beyond its end are not allowed.
+	Mask []uint32
+
 	Temperature float32 // 0 picks the most likely token
 	TopK        int     // 0 keeps all
 	TopP        float32 // 1 keeps all
@@ -76,6 +118,21 @@ type Sampling struct {
 	Attempt     uint32 // redraws at the same position count up
 	Candidates  int    // how many of the most likely tokens to report
 	Watch       int32  // an id whose log-probability to report too; -1 for none
+	// Window, when positive, asks for so many tokens with the largest logits
+	// after penalties, bias and mask, and for no draw: the caller goes on.
+	Window int
+}
+
+// Bias is an edit of one logit.
+type Bias struct {
+	ID    int32
+	Value float32
+}
+
+// Count is how often a token was seen.
+type Count struct {
+	ID             int32
+	Prompt, Output uint32
 }
 
 // Candidate is a token with its place in the unmodified distribution.
@@ -92,4 +149,15 @@ type Sample struct {
 	Watched    Candidate   // of Sampling.Watch
 	// LogSumExp of the unmodified logits over the whole vocabulary.
 	LogSumExp float32
+	// Chosen is the log-probability of Token in the distribution that it was
+	// drawn from, after the whole chain.
+	Chosen float32
+
+	// Window holds the tokens that Sampling.Window asked for: Logit is after
+	// penalties, bias and mask, Logprob is of the unmodified distribution.
+	Window []Candidate
+	// WindowSumExp is the log of the sum of exp(logit) over all tokens that may
+	// be drawn, after penalties, bias and mask: what the window leaves out is
+	// the difference to it.
+	WindowSumExp float32
 }

@@ -23,13 +23,14 @@ var rooms = map[string][]string{
 	"engine/ops/optest":        {"engine/ops", "engine/safetensors", "engine/ops/optest/shared"},
 	"engine/ops/optest/shared": {},
 	"engine/hostmem":           {},
-	"engine/cpu":               {"engine/ops", "engine/cpu/simd"},
-	"engine/cpu/simd":          {"engine/ops"},
+	"engine/cpu":               {"engine/ops", "engine/cpu/simd", "engine/sample"},
+	"engine/cpu/simd":          {},
+	"engine/cpu/simd/asm":      {"engine/cpu/simd/asm/..."}, // a module of its own
 	"engine/cuda":              {"engine/ops", "engine/cuda/driver", "kernels"},
 	"engine/cuda/driver":       {},
 	"engine/cuda/drivertest":   {"engine/cpu", "engine/cuda/driver", "kernels"},
 	"engine/cache":             {"engine/ops"},
-	"engine/sample":            {"engine/hook"},
+	"engine/sample":            {"engine/hook", "engine/ops", "engine/cpu/simd"},
 	"engine/grammar":           {"engine/hook"},
 	"engine/sched":             {"engine/ops", "engine/cache", "engine/sample", "engine/hook"},
 	"engine/safetensors":       {},
@@ -59,6 +60,9 @@ func room(pkg string) ([]string, bool) {
 	if owner, _, ok := strings.Cut(pkg, "/internal/"); ok {
 		allowed, ok := room(owner)
 		return append(slices.Clone(allowed), owner), ok
+	}
+	if generator := "engine/cpu/simd/asm"; strings.HasPrefix(pkg, generator+"/") {
+		return rooms[generator], true
 	}
 	switch top, rest, _ := strings.Cut(pkg, "/"); top {
 	case "plugins", "scripts":
@@ -116,6 +120,7 @@ var doors = []struct{ imported, room, why string }{
 	{"C", "-", "the project is free of cgo"},
 	{"github.com/dop251/goja", "scripts", "JavaScript lives in scripts"},
 	{"github.com/hashicorp/go-plugin", "plugins", "child processes live in plugins"},
+	{"github.com/mmcloughlin/avo", "engine/cpu/simd/asm", "assembly is generated there, in a module of its own"},
 	{"github.com/ebitengine/purego", "engine/cuda/driver", "there is one door to C"},
 	{"net/http", "workbench plugins scripts", "the engine keeps plain counters, the workbench serves them"},
 }
