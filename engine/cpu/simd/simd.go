@@ -10,6 +10,8 @@ package simd
 import "golang.org/x/sys/cpu"
 
 //go:generate go run -C asm ./vocab
+//go:generate go run -C asm ./vector
+//go:generate go run -C asm ./matrix
 
 // Level is a set of instructions that kernels may use.
 type Level uint8

@@ -6,3 +6,38 @@ package simd
 //
 //go:noescape
 func maxAVX2(x *float32, n int) float32
+
+// peaksAVX2 writes the largest of each 64 values of x; blocks is positive.
+//
+//go:noescape
+func peaksAVX2(peaks *float32, x *float32, blocks int)
+
+// sumExpAVX2 returns the sum of exp(y) over y = (x-top)*scale; n is a positive multiple of 16.
+//
+//go:noescape
+func sumExpAVX2(x *float32, n int, top float32, scale float32) float64
+
+// sumExpXAVX2 returns the sums of exp(y) and y*exp(y) over y = (x-top)*scale; n is a positive multiple of 16.
+//
+//go:noescape
+func sumExpXAVX2(x *float32, n int, top float32, scale float32) (sum float64, moment float64)
+
+// sumExpAVX512 returns the sum of exp(y) over y = (x-top)*scale; n is a positive multiple of 16.
+//
+//go:noescape
+func sumExpAVX512(x *float32, n int, top float32, scale float32) float64
+
+// sumExpXAVX512 returns the sums of exp(y) and y*exp(y) over y = (x-top)*scale; n is a positive multiple of 16.
+//
+//go:noescape
+func sumExpXAVX512(x *float32, n int, top float32, scale float32) (sum float64, moment float64)
+
+// atLeastAVX2 writes the indices of values >= floor and returns how many; n is a positive multiple of 32.
+//
+//go:noescape
+func atLeastAVX2(ids *int32, x *float32, n int, floor float32) int
+
+// atLeastAVX512 writes the indices of values >= floor and returns how many; n is a positive multiple of 16; ids has room for n.
+//
+//go:noescape
+func atLeastAVX512(ids *int32, x *float32, n int, floor float32) int

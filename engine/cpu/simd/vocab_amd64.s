@@ -2,6 +2,114 @@
 
 #include "textflag.h"
 
+DATA expTable<>+0(SB)/4, $(-87.0)
+DATA expTable<>+4(SB)/4, $(-87.0)
+DATA expTable<>+8(SB)/4, $(-87.0)
+DATA expTable<>+12(SB)/4, $(-87.0)
+DATA expTable<>+16(SB)/4, $(-87.0)
+DATA expTable<>+20(SB)/4, $(-87.0)
+DATA expTable<>+24(SB)/4, $(-87.0)
+DATA expTable<>+28(SB)/4, $(-87.0)
+DATA expTable<>+32(SB)/4, $(1.442695)
+DATA expTable<>+36(SB)/4, $(1.442695)
+DATA expTable<>+40(SB)/4, $(1.442695)
+DATA expTable<>+44(SB)/4, $(1.442695)
+DATA expTable<>+48(SB)/4, $(1.442695)
+DATA expTable<>+52(SB)/4, $(1.442695)
+DATA expTable<>+56(SB)/4, $(1.442695)
+DATA expTable<>+60(SB)/4, $(1.442695)
+DATA expTable<>+64(SB)/4, $(0.6933594)
+DATA expTable<>+68(SB)/4, $(0.6933594)
+DATA expTable<>+72(SB)/4, $(0.6933594)
+DATA expTable<>+76(SB)/4, $(0.6933594)
+DATA expTable<>+80(SB)/4, $(0.6933594)
+DATA expTable<>+84(SB)/4, $(0.6933594)
+DATA expTable<>+88(SB)/4, $(0.6933594)
+DATA expTable<>+92(SB)/4, $(0.6933594)
+DATA expTable<>+96(SB)/4, $(-0.00021219444)
+DATA expTable<>+100(SB)/4, $(-0.00021219444)
+DATA expTable<>+104(SB)/4, $(-0.00021219444)
+DATA expTable<>+108(SB)/4, $(-0.00021219444)
+DATA expTable<>+112(SB)/4, $(-0.00021219444)
+DATA expTable<>+116(SB)/4, $(-0.00021219444)
+DATA expTable<>+120(SB)/4, $(-0.00021219444)
+DATA expTable<>+124(SB)/4, $(-0.00021219444)
+DATA expTable<>+128(SB)/4, $(0.00019875691)
+DATA expTable<>+132(SB)/4, $(0.00019875691)
+DATA expTable<>+136(SB)/4, $(0.00019875691)
+DATA expTable<>+140(SB)/4, $(0.00019875691)
+DATA expTable<>+144(SB)/4, $(0.00019875691)
+DATA expTable<>+148(SB)/4, $(0.00019875691)
+DATA expTable<>+152(SB)/4, $(0.00019875691)
+DATA expTable<>+156(SB)/4, $(0.00019875691)
+DATA expTable<>+160(SB)/4, $(0.0013981999)
+DATA expTable<>+164(SB)/4, $(0.0013981999)
+DATA expTable<>+168(SB)/4, $(0.0013981999)
+DATA expTable<>+172(SB)/4, $(0.0013981999)
+DATA expTable<>+176(SB)/4, $(0.0013981999)
+DATA expTable<>+180(SB)/4, $(0.0013981999)
+DATA expTable<>+184(SB)/4, $(0.0013981999)
+DATA expTable<>+188(SB)/4, $(0.0013981999)
+DATA expTable<>+192(SB)/4, $(0.008333452)
+DATA expTable<>+196(SB)/4, $(0.008333452)
+DATA expTable<>+200(SB)/4, $(0.008333452)
+DATA expTable<>+204(SB)/4, $(0.008333452)
+DATA expTable<>+208(SB)/4, $(0.008333452)
+DATA expTable<>+212(SB)/4, $(0.008333452)
+DATA expTable<>+216(SB)/4, $(0.008333452)
+DATA expTable<>+220(SB)/4, $(0.008333452)
+DATA expTable<>+224(SB)/4, $(0.041665796)
+DATA expTable<>+228(SB)/4, $(0.041665796)
+DATA expTable<>+232(SB)/4, $(0.041665796)
+DATA expTable<>+236(SB)/4, $(0.041665796)
+DATA expTable<>+240(SB)/4, $(0.041665796)
+DATA expTable<>+244(SB)/4, $(0.041665796)
+DATA expTable<>+248(SB)/4, $(0.041665796)
+DATA expTable<>+252(SB)/4, $(0.041665796)
+DATA expTable<>+256(SB)/4, $(0.16666666)
+DATA expTable<>+260(SB)/4, $(0.16666666)
+DATA expTable<>+264(SB)/4, $(0.16666666)
+DATA expTable<>+268(SB)/4, $(0.16666666)
+DATA expTable<>+272(SB)/4, $(0.16666666)
+DATA expTable<>+276(SB)/4, $(0.16666666)
+DATA expTable<>+280(SB)/4, $(0.16666666)
+DATA expTable<>+284(SB)/4, $(0.16666666)
+DATA expTable<>+288(SB)/4, $(0.5)
+DATA expTable<>+292(SB)/4, $(0.5)
+DATA expTable<>+296(SB)/4, $(0.5)
+DATA expTable<>+300(SB)/4, $(0.5)
+DATA expTable<>+304(SB)/4, $(0.5)
+DATA expTable<>+308(SB)/4, $(0.5)
+DATA expTable<>+312(SB)/4, $(0.5)
+DATA expTable<>+316(SB)/4, $(0.5)
+DATA expTable<>+320(SB)/4, $(1.0)
+DATA expTable<>+324(SB)/4, $(1.0)
+DATA expTable<>+328(SB)/4, $(1.0)
+DATA expTable<>+332(SB)/4, $(1.0)
+DATA expTable<>+336(SB)/4, $(1.0)
+DATA expTable<>+340(SB)/4, $(1.0)
+DATA expTable<>+344(SB)/4, $(1.0)
+DATA expTable<>+348(SB)/4, $(1.0)
+GLOBL expTable<>(SB), RODATA|NOPTR, $352
+
+DATA lanes<>+0(SB)/4, $0x00000000
+DATA lanes<>+4(SB)/4, $0x00000001
+DATA lanes<>+8(SB)/4, $0x00000002
+DATA lanes<>+12(SB)/4, $0x00000003
+DATA lanes<>+16(SB)/4, $0x00000004
+DATA lanes<>+20(SB)/4, $0x00000005
+DATA lanes<>+24(SB)/4, $0x00000006
+DATA lanes<>+28(SB)/4, $0x00000007
+DATA lanes<>+32(SB)/4, $0x00000008
+DATA lanes<>+36(SB)/4, $0x00000009
+DATA lanes<>+40(SB)/4, $0x0000000a
+DATA lanes<>+44(SB)/4, $0x0000000b
+DATA lanes<>+48(SB)/4, $0x0000000c
+DATA lanes<>+52(SB)/4, $0x0000000d
+DATA lanes<>+56(SB)/4, $0x0000000e
+DATA lanes<>+60(SB)/4, $0x0000000f
+GLOBL lanes<>(SB), RODATA|NOPTR, $64
+
 // func maxAVX2(x *float32, n int) float32
 // Requires: AVX, SSE
 TEXT ·maxAVX2(SB), NOSPLIT, $0-20
@@ -30,5 +138,428 @@ next:
 	VMOVSHDUP    X1, X0
 	VMAXSS       X0, X1, X1
 	MOVSS        X1, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func peaksAVX2(peaks *float32, x *float32, blocks int)
+// Requires: AVX
+TEXT ·peaksAVX2(SB), NOSPLIT, $0-24
+	MOVQ peaks+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ blocks+16(FP), DX
+
+next:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      32(CX), Y1
+	VMOVUPS      64(CX), Y2
+	VMOVUPS      96(CX), Y3
+	VMAXPS       128(CX), Y0, Y0
+	VMAXPS       160(CX), Y1, Y1
+	VMAXPS       192(CX), Y2, Y2
+	VMAXPS       224(CX), Y3, Y3
+	VMAXPS       Y1, Y0, Y0
+	VMAXPS       Y3, Y2, Y2
+	VMAXPS       Y2, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VMAXPS       X0, X1, X1
+	VMOVHLPS     X1, X1, X0
+	VMAXPS       X0, X1, X1
+	VMOVSHDUP    X1, X0
+	VMAXSS       X0, X1, X1
+	VMOVSS       X1, (AX)
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x04, AX
+	DECQ         DX
+	JNZ          next
+	VZEROUPPER
+	RET
+
+// func sumExpAVX2(x *float32, n int, top float32, scale float32) float64
+// Requires: AVX, AVX2, FMA3, SSE2
+TEXT ·sumExpAVX2(SB), NOSPLIT, $0-32
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	VBROADCASTSS top+16(FP), Y0
+	VBROADCASTSS scale+20(FP), Y1
+	VMOVUPS      expTable<>+0(SB), Y2
+	VXORPD       Y3, Y3, Y3
+	VXORPD       Y4, Y4, Y4
+	VXORPD       Y5, Y5, Y5
+	VXORPD       Y5, Y5, Y5
+
+next:
+	VMOVUPS      (AX), Y5
+	VSUBPS       Y0, Y5, Y5
+	VMULPS       Y1, Y5, Y5
+	VMAXPS       Y5, Y2, Y5
+	VMULPS       expTable<>+32(SB), Y5, Y6
+	VROUNDPS     $0x00, Y6, Y6
+	VFNMADD231PS expTable<>+64(SB), Y6, Y5
+	VFNMADD231PS expTable<>+96(SB), Y6, Y5
+	VMOVUPS      expTable<>+128(SB), Y7
+	VFMADD213PS  expTable<>+160(SB), Y5, Y7
+	VFMADD213PS  expTable<>+192(SB), Y5, Y7
+	VFMADD213PS  expTable<>+224(SB), Y5, Y7
+	VFMADD213PS  expTable<>+256(SB), Y5, Y7
+	VFMADD213PS  expTable<>+288(SB), Y5, Y7
+	VMULPS       Y5, Y5, Y8
+	VADDPS       expTable<>+320(SB), Y5, Y5
+	VFMADD213PS  Y5, Y8, Y7
+	VCVTPS2DQ    Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       Y6, Y7, Y7
+	VCVTPS2PD    X7, Y5
+	VADDPD       Y5, Y3, Y3
+	VEXTRACTF128 $0x01, Y7, X5
+	VCVTPS2PD    X5, Y5
+	VADDPD       Y5, Y4, Y4
+	VMOVUPS      32(AX), Y5
+	VSUBPS       Y0, Y5, Y5
+	VMULPS       Y1, Y5, Y5
+	VMAXPS       Y5, Y2, Y5
+	VMULPS       expTable<>+32(SB), Y5, Y6
+	VROUNDPS     $0x00, Y6, Y6
+	VFNMADD231PS expTable<>+64(SB), Y6, Y5
+	VFNMADD231PS expTable<>+96(SB), Y6, Y5
+	VMOVUPS      expTable<>+128(SB), Y7
+	VFMADD213PS  expTable<>+160(SB), Y5, Y7
+	VFMADD213PS  expTable<>+192(SB), Y5, Y7
+	VFMADD213PS  expTable<>+224(SB), Y5, Y7
+	VFMADD213PS  expTable<>+256(SB), Y5, Y7
+	VFMADD213PS  expTable<>+288(SB), Y5, Y7
+	VMULPS       Y5, Y5, Y8
+	VADDPS       expTable<>+320(SB), Y5, Y5
+	VFMADD213PS  Y5, Y8, Y7
+	VCVTPS2DQ    Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       Y6, Y7, Y7
+	VCVTPS2PD    X7, Y5
+	VADDPD       Y5, Y3, Y3
+	VEXTRACTF128 $0x01, Y7, X5
+	VCVTPS2PD    X5, Y5
+	VADDPD       Y5, Y4, Y4
+	ADDQ         $0x40, AX
+	SUBQ         $0x10, CX
+	JNZ          next
+	VADDPD       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X0
+	VADDPD       X3, X0, X0
+	VPERMILPD    $0x01, X0, X1
+	VADDSD       X1, X0, X0
+	MOVSD        X0, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func sumExpXAVX2(x *float32, n int, top float32, scale float32) (sum float64, moment float64)
+// Requires: AVX, AVX2, FMA3, SSE2
+TEXT ·sumExpXAVX2(SB), NOSPLIT, $0-40
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	VBROADCASTSS top+16(FP), Y0
+	VBROADCASTSS scale+20(FP), Y1
+	VMOVUPS      expTable<>+0(SB), Y2
+	VXORPD       Y3, Y3, Y3
+	VXORPD       Y4, Y4, Y4
+	VXORPD       Y5, Y5, Y5
+	VXORPD       Y6, Y6, Y6
+
+next:
+	VMOVUPS      (AX), Y7
+	VSUBPS       Y0, Y7, Y7
+	VMULPS       Y1, Y7, Y7
+	VMAXPS       Y7, Y2, Y7
+	VMOVAPS      Y7, Y8
+	VMULPS       expTable<>+32(SB), Y7, Y9
+	VROUNDPS     $0x00, Y9, Y9
+	VFNMADD231PS expTable<>+64(SB), Y9, Y7
+	VFNMADD231PS expTable<>+96(SB), Y9, Y7
+	VMOVUPS      expTable<>+128(SB), Y10
+	VFMADD213PS  expTable<>+160(SB), Y7, Y10
+	VFMADD213PS  expTable<>+192(SB), Y7, Y10
+	VFMADD213PS  expTable<>+224(SB), Y7, Y10
+	VFMADD213PS  expTable<>+256(SB), Y7, Y10
+	VFMADD213PS  expTable<>+288(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y11
+	VADDPS       expTable<>+320(SB), Y7, Y7
+	VFMADD213PS  Y7, Y11, Y10
+	VCVTPS2DQ    Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VPADDD       Y9, Y10, Y10
+	VCVTPS2PD    X10, Y7
+	VADDPD       Y7, Y3, Y3
+	VEXTRACTF128 $0x01, Y10, X7
+	VCVTPS2PD    X7, Y7
+	VADDPD       Y7, Y4, Y4
+	VMULPS       Y8, Y10, Y10
+	VCVTPS2PD    X10, Y7
+	VADDPD       Y7, Y5, Y5
+	VEXTRACTF128 $0x01, Y10, X7
+	VCVTPS2PD    X7, Y7
+	VADDPD       Y7, Y6, Y6
+	VMOVUPS      32(AX), Y7
+	VSUBPS       Y0, Y7, Y7
+	VMULPS       Y1, Y7, Y7
+	VMAXPS       Y7, Y2, Y7
+	VMOVAPS      Y7, Y8
+	VMULPS       expTable<>+32(SB), Y7, Y9
+	VROUNDPS     $0x00, Y9, Y9
+	VFNMADD231PS expTable<>+64(SB), Y9, Y7
+	VFNMADD231PS expTable<>+96(SB), Y9, Y7
+	VMOVUPS      expTable<>+128(SB), Y10
+	VFMADD213PS  expTable<>+160(SB), Y7, Y10
+	VFMADD213PS  expTable<>+192(SB), Y7, Y10
+	VFMADD213PS  expTable<>+224(SB), Y7, Y10
+	VFMADD213PS  expTable<>+256(SB), Y7, Y10
+	VFMADD213PS  expTable<>+288(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y11
+	VADDPS       expTable<>+320(SB), Y7, Y7
+	VFMADD213PS  Y7, Y11, Y10
+	VCVTPS2DQ    Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VPADDD       Y9, Y10, Y10
+	VCVTPS2PD    X10, Y7
+	VADDPD       Y7, Y3, Y3
+	VEXTRACTF128 $0x01, Y10, X7
+	VCVTPS2PD    X7, Y7
+	VADDPD       Y7, Y4, Y4
+	VMULPS       Y8, Y10, Y10
+	VCVTPS2PD    X10, Y7
+	VADDPD       Y7, Y5, Y5
+	VEXTRACTF128 $0x01, Y10, X7
+	VCVTPS2PD    X7, Y7
+	VADDPD       Y7, Y6, Y6
+	ADDQ         $0x40, AX
+	SUBQ         $0x10, CX
+	JNZ          next
+	VADDPD       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X0
+	VADDPD       X3, X0, X0
+	VPERMILPD    $0x01, X0, X1
+	VADDSD       X1, X0, X0
+	MOVSD        X0, sum+24(FP)
+	VADDPD       Y6, Y5, Y5
+	VEXTRACTF128 $0x01, Y5, X0
+	VADDPD       X5, X0, X0
+	VPERMILPD    $0x01, X0, X1
+	VADDSD       X1, X0, X0
+	MOVSD        X0, moment+32(FP)
+	VZEROUPPER
+	RET
+
+// func sumExpAVX512(x *float32, n int, top float32, scale float32) float64
+// Requires: AVX, AVX512F, SSE2
+TEXT ·sumExpAVX512(SB), NOSPLIT, $0-32
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	VBROADCASTSS top+16(FP), Z0
+	VBROADCASTSS scale+20(FP), Z1
+	VBROADCASTSS expTable<>+0(SB), Z2
+	VBROADCASTSS expTable<>+32(SB), Z3
+	VBROADCASTSS expTable<>+64(SB), Z4
+	VBROADCASTSS expTable<>+96(SB), Z5
+	VBROADCASTSS expTable<>+128(SB), Z6
+	VBROADCASTSS expTable<>+160(SB), Z7
+	VBROADCASTSS expTable<>+192(SB), Z8
+	VBROADCASTSS expTable<>+224(SB), Z9
+	VBROADCASTSS expTable<>+256(SB), Z10
+	VBROADCASTSS expTable<>+288(SB), Z11
+	VBROADCASTSS expTable<>+320(SB), Z12
+	VPXORD       Z13, Z13, Z13
+	VPXORD       Z14, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+
+next:
+	VMOVUPS       (AX), Z15
+	VSUBPS        Z0, Z15, Z15
+	VMULPS        Z1, Z15, Z15
+	VMAXPS        Z15, Z2, Z15
+	VMULPS        Z3, Z15, Z16
+	VRNDSCALEPS   $0x00, Z16, Z16
+	VFNMADD231PS  Z4, Z16, Z15
+	VFNMADD231PS  Z5, Z16, Z15
+	VMOVAPS       Z6, Z17
+	VFMADD213PS   Z7, Z15, Z17
+	VFMADD213PS   Z8, Z15, Z17
+	VFMADD213PS   Z9, Z15, Z17
+	VFMADD213PS   Z10, Z15, Z17
+	VFMADD213PS   Z11, Z15, Z17
+	VMULPS        Z15, Z15, Z18
+	VADDPS        Z12, Z15, Z15
+	VFMADD213PS   Z15, Z18, Z17
+	VSCALEFPS     Z16, Z17, Z17
+	VCVTPS2PD     Y17, Z15
+	VADDPD        Z15, Z13, Z13
+	VEXTRACTF64X4 $0x01, Z17, Y15
+	VCVTPS2PD     Y15, Z15
+	VADDPD        Z15, Z14, Z14
+	ADDQ          $0x40, AX
+	SUBQ          $0x10, CX
+	JNZ           next
+	VADDPD        Z14, Z13, Z13
+	VEXTRACTF64X4 $0x01, Z13, Y0
+	VADDPD        Y13, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPD        X0, X1, X1
+	VPERMILPD     $0x01, X1, X0
+	VADDSD        X0, X1, X1
+	MOVSD         X1, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func sumExpXAVX512(x *float32, n int, top float32, scale float32) (sum float64, moment float64)
+// Requires: AVX, AVX512F, SSE2
+TEXT ·sumExpXAVX512(SB), NOSPLIT, $0-40
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	VBROADCASTSS top+16(FP), Z0
+	VBROADCASTSS scale+20(FP), Z1
+	VBROADCASTSS expTable<>+0(SB), Z2
+	VBROADCASTSS expTable<>+32(SB), Z3
+	VBROADCASTSS expTable<>+64(SB), Z4
+	VBROADCASTSS expTable<>+96(SB), Z5
+	VBROADCASTSS expTable<>+128(SB), Z6
+	VBROADCASTSS expTable<>+160(SB), Z7
+	VBROADCASTSS expTable<>+192(SB), Z8
+	VBROADCASTSS expTable<>+224(SB), Z9
+	VBROADCASTSS expTable<>+256(SB), Z10
+	VBROADCASTSS expTable<>+288(SB), Z11
+	VBROADCASTSS expTable<>+320(SB), Z12
+	VPXORD       Z13, Z13, Z13
+	VPXORD       Z14, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+
+next:
+	VMOVUPS       (AX), Z17
+	VSUBPS        Z0, Z17, Z17
+	VMULPS        Z1, Z17, Z17
+	VMAXPS        Z17, Z2, Z17
+	VMOVAPS       Z17, Z21
+	VMULPS        Z3, Z17, Z18
+	VRNDSCALEPS   $0x00, Z18, Z18
+	VFNMADD231PS  Z4, Z18, Z17
+	VFNMADD231PS  Z5, Z18, Z17
+	VMOVAPS       Z6, Z19
+	VFMADD213PS   Z7, Z17, Z19
+	VFMADD213PS   Z8, Z17, Z19
+	VFMADD213PS   Z9, Z17, Z19
+	VFMADD213PS   Z10, Z17, Z19
+	VFMADD213PS   Z11, Z17, Z19
+	VMULPS        Z17, Z17, Z20
+	VADDPS        Z12, Z17, Z17
+	VFMADD213PS   Z17, Z20, Z19
+	VSCALEFPS     Z18, Z19, Z19
+	VCVTPS2PD     Y19, Z17
+	VADDPD        Z17, Z13, Z13
+	VEXTRACTF64X4 $0x01, Z19, Y17
+	VCVTPS2PD     Y17, Z17
+	VADDPD        Z17, Z14, Z14
+	VMULPS        Z21, Z19, Z19
+	VCVTPS2PD     Y19, Z17
+	VADDPD        Z17, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z19, Y17
+	VCVTPS2PD     Y17, Z17
+	VADDPD        Z17, Z16, Z16
+	ADDQ          $0x40, AX
+	SUBQ          $0x10, CX
+	JNZ           next
+	VADDPD        Z14, Z13, Z13
+	VEXTRACTF64X4 $0x01, Z13, Y0
+	VADDPD        Y13, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPD        X0, X1, X1
+	VPERMILPD     $0x01, X1, X0
+	VADDSD        X0, X1, X1
+	MOVSD         X1, sum+24(FP)
+	VADDPD        Z16, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y0
+	VADDPD        Y15, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPD        X0, X1, X1
+	VPERMILPD     $0x01, X1, X0
+	VADDSD        X0, X1, X1
+	MOVSD         X1, moment+32(FP)
+	VZEROUPPER
+	RET
+
+// func atLeastAVX2(ids *int32, x *float32, n int, floor float32) int
+// Requires: AVX
+TEXT ·atLeastAVX2(SB), NOSPLIT, $0-40
+	MOVQ         ids+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	VBROADCASTSS floor+24(FP), Y0
+	XORQ         BX, BX
+	XORQ         SI, SI
+
+next:
+	VCMPPS    $0x12, (CX)(BX*4), Y0, Y1
+	VCMPPS    $0x12, 32(CX)(BX*4), Y0, Y2
+	VCMPPS    $0x12, 64(CX)(BX*4), Y0, Y3
+	VCMPPS    $0x12, 96(CX)(BX*4), Y0, Y4
+	VORPS     Y1, Y2, Y5
+	VORPS     Y3, Y4, Y6
+	VORPS     Y5, Y6, Y5
+	VPTEST    Y5, Y5
+	JZ        none
+	VMOVMSKPS Y4, DI
+	SHLL      $0x08, DI
+	VMOVMSKPS Y3, R8
+	ORL       R8, DI
+	SHLL      $0x08, DI
+	VMOVMSKPS Y2, R8
+	ORL       R8, DI
+	SHLL      $0x08, DI
+	VMOVMSKPS Y1, R8
+	ORL       R8, DI
+
+write:
+	BSFL DI, R9
+	ADDL BX, R9
+	MOVL R9, (AX)(SI*4)
+	INCQ SI
+	LEAL -1(DI), R8
+	ANDL R8, DI
+	JNZ  write
+
+none:
+	ADDQ $0x20, BX
+	CMPQ BX, DX
+	JLT  next
+	MOVQ SI, ret+32(FP)
+	VZEROUPPER
+	RET
+
+// func atLeastAVX512(ids *int32, x *float32, n int, floor float32) int
+// Requires: AVX, AVX512F, POPCNT
+TEXT ·atLeastAVX512(SB), NOSPLIT, $0-40
+	MOVQ         ids+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	VBROADCASTSS floor+24(FP), Z0
+	VMOVDQU32    lanes<>+0(SB), Z1
+	MOVL         $0x00000010, BX
+	VPBROADCASTD BX, Z2
+
+next:
+	VCMPPS        $0x12, (CX), Z0, K1
+	KMOVW         K1, BX
+	TESTL         BX, BX
+	JZ            none
+	VPCOMPRESSD.Z Z1, K1, Z3
+	VMOVDQU32     Z3, (AX)
+	POPCNTL       BX, BX
+	LEAQ          (AX)(BX*4), AX
+
+none:
+	VPADDD Z2, Z1, Z1
+	ADDQ   $0x40, CX
+	SUBQ   $0x10, DX
+	JNZ    next
+	MOVQ   ids+0(FP), CX
+	SUBQ   CX, AX
+	SHRQ   $0x02, AX
+	MOVQ   AX, ret+32(FP)
 	VZEROUPPER
 	RET
