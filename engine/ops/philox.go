@@ -24,6 +24,15 @@ func Philox4x32(counter [4]uint32, key [2]uint32) [4]uint32 {
 // state is carried, so batching, order and device do not matter.
 func Uniform(s *Sampling, draw uint8, id int32) float32 {
 	counter := [4]uint32{s.Choice, s.Position, s.Attempt<<8 | uint32(draw), uint32(id)}
-	word := Philox4x32(counter, [2]uint32{uint32(s.Seed), uint32(s.Seed >> 32)})[0]
-	return (float32(word>>8) + 0.5) * (1.0 / (1 << 24)) // 24 bits fit a float32 exactly; never 0 or 1
+	return unit(Philox4x32(counter, [2]uint32{uint32(s.Seed), uint32(s.Seed >> 32)})[0])
+}
+
+// MaxUniform is the largest number of Uniform: the float32 before 1.
+const MaxUniform = 1 - 1.0/(1<<24)
+
+// unit makes a word a number in (0, 1) by its upper 24 bits. The half added
+// keeps 0 out; where it rounds up to 1 (one word in 2^24), MaxUniform stands in:
+// a token whose number is 1 would win its race however unlikely it is.
+func unit(word uint32) float32 {
+	return min((float32(word>>8)+0.5)*(1.0/(1<<24)), MaxUniform)
 }

@@ -57,3 +57,12 @@ func TestUniformDependsOnEveryKeyAndStaysOpen(t *testing.T) {
 		}
 	}
 }
+
+// The ends of the range are too rare for a draw to meet.
+func TestUnitStaysOpenAtItsEnds(t *testing.T) {
+	for word, want := range map[uint32]float32{0: 1.0 / (1 << 25), 255: 1.0 / (1 << 25), math.MaxUint32: MaxUniform, 0x80000000: .5} {
+		if got := unit(word); got != want || got <= 0 || got >= 1 {
+			t.Errorf("unit(%#x) = %v, want %v", word, got, want)
+		}
+	}
+}

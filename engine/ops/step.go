@@ -31,8 +31,9 @@ type Segment struct {
 	Start int     // position of the first token
 	Len   int     // tokens
 	Pages []int32 // KV page of positions 0, PageTokens, 2*PageTokens, ...
-	// Logits are the offsets in the segment, ascending, whose logits are
-	// wanted. Rows of the logits buffer follow in segment order.
+	// Logits are the offsets in the segment, ascending, whose logits are wanted;
+	// one that several choices draw from stands there as often. Rows of the logits
+	// buffer follow in segment order.
 	Logits []int
 }
 
@@ -142,7 +143,9 @@ type Candidate struct {
 	Logprob float32 // natural log, over all rows of the vocabulary
 }
 
-// Sample is the outcome of one draw.
+// Sample is the outcome of one draw. Logits with a NaN, a +Inf or nothing above
+// -Inf have no distribution: LogSumExp is NaN. There, and where bias and mask
+// leave no token, Token.ID is -1 and Window is empty.
 type Sample struct {
 	Token      Candidate
 	Candidates []Candidate // most likely first
@@ -153,11 +156,12 @@ type Sample struct {
 	// drawn from, after the whole chain.
 	Chosen float32
 
-	// Window holds the tokens that Sampling.Window asked for: Logit is after
-	// penalties, bias and mask, Logprob is of the unmodified distribution.
+	// Window holds the tokens that Sampling.Window asked for, best first; fewer
+	// only where no more may be drawn. Logit is after penalties, bias and mask,
+	// Logprob is of the unmodified distribution.
 	Window []Candidate
 	// WindowSumExp is the log of the sum of exp(logit) over all tokens that may
 	// be drawn, after penalties, bias and mask: what the window leaves out is
-	// the difference to it.
+	// the difference to it. It is good to 1e-6 and the rounding of a float32.
 	WindowSumExp float32
 }

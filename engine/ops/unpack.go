@@ -123,6 +123,20 @@ func (m *Matrix) zero(z words, g, n int) int {
 	return field
 }
 
+// Codes writes the N codes of row k of a packed matrix, as they are stored.
+func (m *Matrix) Codes(dst []uint16, k int) {
+	for n := range dst[:m.N] {
+		dst[n] = uint16(m.code(words(m.Weight.Data), k, n))
+	}
+}
+
+// ZeroPoints writes the N zero points of group g of a packed matrix, at most 256.
+func (m *Matrix) ZeroPoints(dst []uint16, g int) {
+	for n := range dst[:m.N] {
+		dst[n] = uint16(m.zero(words(m.QZeros.Data), g, n))
+	}
+}
+
 // Tile writes W[k0:k1, n0:n1] as exact fp32, row-major: dst[(k-k0)*(n1-n0)+n-n0].
 // Any range within K and N will do.
 func (m *Matrix) Tile(dst []float32, k0, k1, n0, n1 int) {

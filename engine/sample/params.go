@@ -2,7 +2,7 @@
 // temperature and draw, in an order that a request may choose.
 //
 // Two sets do the work. The device set (ops.Sampling) runs where the logits
-// are; its CPU form is Device. The host set has everything else (Chain) and
+// are; its CPU form is Device. The host set has everything else (Sampler) and
 // works on a window of the best tokens; where the window might not be enough,
 // the whole row is fetched. Both give what a plain reference gives on the whole
 // row.
@@ -38,7 +38,7 @@ type Params struct {
 	Repetition   float32 // of prompt and output (Keskar et al. 2019); 1 (or 0) is off
 	Presence     float32 // of output, as OpenAI defines it; 0 is off
 	Frequency    float32 // of output, as OpenAI defines it; 0 is off
-	PenaltyLastN int     // how many tokens back Repetition and DRY look; 0 for all
+	PenaltyLastN int     // how many tokens back the penalties and DRY look; 0 for all
 
 	Bias []ops.Bias // added to logits; ids ascending, each once
 	Mask []uint32   // ids that may be drawn, a bit each; nil for all

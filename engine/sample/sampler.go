@@ -1,0 +1,244 @@
+package sample
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/roundhouse-ai/roundhouse/engine/cpu/simd"
+	"github.com/roundhouse-ai/roundhouse/engine/ops"
+)
+
+// Errors of rows that nothing can be drawn from. They come wrapped, with the
+// position.
+var (
+	ErrLogits = errors.New("the logits have a NaN, +Inf or nothing above -Inf: the model's numbers overflowed, look at its weights and numerics mode")
+	ErrBanned = errors.New("bias and mask ban every token: allow one")
+)
+
+// window is how many of the best tokens the host's chain works on. It takes the
+// whole row where they are not enough.
+const window = 256
+
+// Sampler draws the tokens of one choice. It is not safe for concurrent use.
+// For each token call Draw, do what it says with the row of logits, then Choose,
+// then Accept:
+//
+//	sampling := s.Draw(position, candidates)
+//	// the device fills in out
+//	err := s.Choose(&out, row)
+//	s.Accept(out.Token.ID)
+//
+// Where a draw is thrown away, do not Accept it. To go back, keep a Clone.
+type Sampler struct {
+	params        Params
+	stages        []Stage // those that change something
+	base          ops.Sampling
+	tokens, vocab int
+
+	counts  *tally   // nil without penalties
+	repeats *repeats // nil without DRY
+	early   bool     // DRY is the first stage: an edit of the row
+	bias    []ops.Bias
+	mu      float64 // mirostat: the most surprise that a token may have, bits
+
+	drawn    ops.Sampling
+	chosen   int32 // by the last Choose; -1 for none
+	surprise float64
+}
+
+// New returns the sampler of one choice of a request: choice is its index among
+// n, tokens the ids that may be drawn, vocab the rows of the logits, both
+// positive. Parameters that cannot be served give a *ParamError. The sampler
+// keeps p's slices, which must not change.
+func New(p Params, choice uint32, tokens, vocab int) (*Sampler, error) {
+	if tokens <= 0 || tokens > vocab || vocab > math.MaxInt32 {
+		return nil, fmt.Errorf("sample: %d tokens in a vocabulary of %d rows: at least one, and no more than rows", tokens, vocab)
+	}
+	if err := p.Check(vocab); err != nil {
+		return nil, err
+	}
+	s := &Sampler{params: p, stages: p.stages(), tokens: tokens, vocab: vocab, mu: 2 * float64(p.Mirostat.Tau), chosen: -1}
+	if p.Mirostat.Eta == 0 {
+		s.params.Mirostat.Eta = .1
+	}
+	if p.DynamicExponent == 0 {
+		s.params.DynamicExponent = 1
+	}
+	if slices.Contains(s.stages, StageDRY) {
+		s.repeats = newRepeats(&p)
+		// What DRY takes from a logit before any stage is an edit like a bias,
+		// which a device can do as well.
+		if s.early = s.stages[0] == StageDRY; s.early {
+			s.stages = s.stages[1:]
+		}
+	}
+	s.base = p.sampling(s.stages, choice)
+	if edits(&ops.Sampling{Repetition: p.Repetition, Presence: p.Presence, Frequency: p.Frequency, Seen: make([]ops.Count, 1)}) {
+		s.counts = &tally{last: p.PenaltyLastN}
+	}
+	return s, nil
+}
+
+// Prompt tells the sampler what stands before the first token to draw. Call it
+// at most once, before Accept.
+func (s *Sampler) Prompt(ids []int32) {
+	if s.counts != nil {
+		s.counts.prompt(ids)
+	}
+	if s.repeats != nil {
+		for _, id := range ids {
+			s.repeats.add(id)
+		}
+	}
+}
+
+// Accept tells the sampler that id, drawn or forced, is the next token.
+func (s *Sampler) Accept(id int32) {
+	if s.counts != nil {
+		s.counts.output(id)
+	}
+	if s.repeats != nil {
+		s.repeats.add(id)
+	}
+	// The surprise of a token that was not drawn is unknown.
+	if m := s.params.Mirostat; m.Tau > 0 && id == s.chosen {
+		s.mu -= float64(m.Eta) * (s.surprise - float64(m.Tau))
+	}
+	s.chosen = -1
+}
+
+// Clone returns a sampler that goes on from here by itself.
+func (s *Sampler) Clone() *Sampler {
+	c := *s
+	c.bias = nil
+	if s.counts != nil {
+		c.counts = s.counts.clone()
+	}
+	if s.repeats != nil {
+		c.repeats = s.repeats.clone()
+	}
+	c.drawn.Seen, c.drawn.Bias = slices.Clone(s.drawn.Seen), slices.Clone(s.drawn.Bias)
+	return &c
+}
+
+// Draw returns what to ask of the device for the token at a position, with so
+// many candidates to report: the whole draw where its chain does what the
+// parameters say, else a window. The slices in it are the sampler's, good until
+// the next Draw or Accept.
+func (s *Sampler) Draw(position, candidates int) ops.Sampling {
+	s.drawn = s.base
+	s.drawn.Position, s.drawn.Candidates = uint32(position), candidates
+	if s.counts != nil {
+		s.drawn.Seen = s.counts.seen
+	}
+	s.drawn.Bias = s.params.Bias
+	if s.early {
+		s.bias = merge(s.bias, s.params.Bias, s.repeats.edits())
+		s.drawn.Bias = s.bias
+	}
+	return s.drawn
+}
+
+// Choose finishes the last Draw with what the device made of it. After a window
+// it runs the chain and sets Token and Chosen; after a whole draw it only checks
+// that there was something to draw. row gives the unmodified logits, [vocab], of
+// the same row; it is called when the window might not be enough, which shows in
+// nothing but time. The errors are row's, or wrap ErrLogits or ErrBanned.
+func (s *Sampler) Choose(out *ops.Sample, row func() ([]float32, error)) error {
+	s.chosen = -1
+	err := s.choose(out, row)
+	if err != nil {
+		return fmt.Errorf("sample: position %d: %w", s.drawn.Position, err)
+	}
+	s.chosen, s.surprise = out.Token.ID, -float64(out.Chosen)/math.Ln2
+	return nil
+}
+
+func (s *Sampler) choose(out *ops.Sample, row func() ([]float32, error)) error {
+	switch {
+	case out.LogSumExp != out.LogSumExp:
+		return ErrLogits
+	case s.drawn.Window == 0 && out.Token.ID < 0, s.drawn.Window > 0 && len(out.Window) == 0:
+		return ErrBanned
+	case s.drawn.Window == 0:
+		return nil
+	}
+	c := chains.Get().(*chain)
+	defer chains.Put(c)
+	c.window(out, s.drawn.Window, s.tokens)
+	logprob := func(id int32) float32 {
+		at := slices.IndexFunc(out.Window, func(w ops.Candidate) bool { return w.ID == id })
+		return out.Window[at].Logprob
+	}
+	if !s.run(c) {
+		logits, err := row()
+		if err != nil {
+			return err
+		}
+		if len(logits) != s.vocab {
+			return fmt.Errorf("the row has %d logits, the vocabulary %d", len(logits), s.vocab)
+		}
+		edited := c.edited(logits[:s.tokens], &s.drawn)
+		c.window(out, s.drawn.Window, s.tokens)
+		if c.behind(edited); !s.run(c) {
+			if c.row(edited); len(c.kept) == 0 {
+				return ErrBanned // the row is not the one that the window is of
+			}
+			s.run(c)
+		}
+		logprob = func(id int32) float32 { return logits[id] - out.LogSumExp }
+	}
+	id, chosen := c.draw(&s.drawn)
+	out.Token = ops.Candidate{ID: id, Logprob: logprob(id)}
+	out.Token.Logit = out.Token.Logprob + out.LogSumExp
+	out.Chosen = float32(chosen)
+	return nil
+}
+
+// chains are the scratch memories of Choose: some megabytes each once they have
+// held a whole row, so that samplers share them.
+var chains = sync.Pool{New: func() any { return &chain{work: NewWork(simd.Best())} }}
+
+// tally counts tokens for the penalties, all or the last ones.
+type tally struct {
+	last    int // how many tokens back; 0 for all
+	seen    seen
+	recent  []int32 // the tokens counted, when last > 0: a ring
+	next    int     // where the ring goes on
+	prompts int     // how many of the ring's oldest are of the prompt
+}
+
+func (t *tally) clone() *tally {
+	c := *t
+	c.seen, c.recent = slices.Clone(t.seen), slices.Clone(t.recent)
+	return &c
+}
+
+func (t *tally) prompt(ids []int32) {
+	if t.last > 0 {
+		ids = ids[max(0, len(ids)-t.last):]
+		t.recent, t.prompts = slices.Clone(ids), len(ids)
+	}
+	t.seen.prompt(ids)
+}
+
+func (t *tally) output(id int32) {
+	t.seen.add(id, 0, 1)
+	switch {
+	case t.last == 0:
+	case len(t.recent) < t.last:
+		t.recent = append(t.recent, id)
+	default:
+		if oldest := t.recent[t.next]; t.prompts > 0 {
+			t.seen.add(oldest, -1, 0)
+			t.prompts--
+		} else {
+			t.seen.add(oldest, 0, -1)
+		}
+		t.recent[t.next] = id
+		t.next = (t.next + 1) % t.last
+	}
+}
