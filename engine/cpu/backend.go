@@ -1,7 +1,11 @@
-// Package cpu is the reference machine: every phase in plain Go, fp32, straight
-// from the packed weights, parallel over cores. The formulas stand here as they
-// stand in the model's description; faster machines are admitted when they pass
-// the same goldens.
+// Package cpu runs the phases on the host's cores, straight from the packed
+// weights. The formulas stand here as they stand in the model's description;
+// the inner loops are simd's, in plain Go or vector assembly.
+//
+// Numerics: in Exact activations are fp32 throughout. In Fast and Int8 the inputs
+// of packed matrices are rounded to 16 or 8 bits, with a scale for every 32
+// values, and multiplied as whole numbers; routers, norms, attention and the
+// delta rule stay fp32.
 //
 // Whose bits: every sum runs in an order fixed by the matrix and the position
 // alone. Neither the number of threads, nor the other rows of a step, nor the
@@ -13,15 +17,19 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 
+	"github.com/roundhouse-ai/roundhouse/engine/cpu/simd"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 )
 
 // Backend runs programs on the host's cores.
 type Backend struct {
 	pool    *pool
+	level   simd.Level
+	mode    Numerics
 	vectors map[*ops.Vector][]float32
-	placed  map[*ops.Matrix]bool
+	placed  map[*ops.Matrix]*matrix
 }
 
 var _ ops.Backend = (*Backend)(nil)
@@ -30,28 +38,72 @@ var _ ops.Backend = (*Backend)(nil)
 type Options struct {
 	Threads  int    // 0 means one a core
 	Kernels  string // "portable", "avx2", "avx512"; "" for the best that the machine runs
-	Numerics string // "exact" or "fast"; "" for exact
+	Numerics Numerics
+}
+
+// Numerics is how the activations that meet packed weights are kept.
+type Numerics string
+
+// Numerics; "" is Exact, which on these kernels is as fast as Fast or nearly so.
+// On the demo model and real text, beside Exact (benchmarks.md): Fast keeps every
+// choice of the most likely token, Int8 changes some 3 % of them, more than the
+// handbook allows "fast" numerics.
+const (
+	Exact Numerics = "exact" // fp32
+	Fast  Numerics = "fast"  // 16 bits
+	Int8  Numerics = "int8"  // 8 bits
+)
+
+// resolve names the kernels and numerics that the options ask for.
+func (o Options) resolve() (level simd.Level, mode Numerics, err error) {
+	level = simd.Best()
+	if o.Kernels != "" {
+		found := false
+		for _, l := range simd.Levels() {
+			if l.String() == o.Kernels {
+				level, found = l, true
+			}
+		}
+		if !found {
+			return 0, "", fmt.Errorf("cpu: kernels %q: this machine runs %v", o.Kernels, simd.Levels())
+		}
+	}
+	switch o.Numerics {
+	case "":
+		mode = Exact
+	case Exact, Fast, Int8:
+		mode = o.Numerics
+	default:
+		return 0, "", fmt.Errorf("cpu: numerics %q: there are %s, %s and %s", o.Numerics, Exact, Fast, Int8)
+	}
+	return level, mode, nil
 }
 
 // New returns a backend. Its errors say which option this machine cannot meet.
 func New(o Options) (*Backend, error) {
+	level, mode, err := o.resolve()
+	if err != nil {
+		return nil, err
+	}
 	if o.Threads <= 0 {
 		o.Threads = runtime.GOMAXPROCS(0)
 	}
 	return &Backend{
 		pool:    newPool(o.Threads),
+		level:   level,
+		mode:    mode,
 		vectors: make(map[*ops.Vector][]float32),
-		placed:  make(map[*ops.Matrix]bool),
+		placed:  make(map[*ops.Matrix]*matrix),
 	}, nil
 }
 
 // Caps implements ops.Backend.
 func (b *Backend) Caps() ops.Caps {
-	return ops.Caps{Name: "cpu", Kernels: "go-reference", Numerics: "exact", Threads: b.pool.threads, Taps: true}
+	return ops.Caps{Name: "cpu", Kernels: b.level.String(), Numerics: string(b.mode), Threads: b.pool.threads, Taps: true}
 }
 
-// Place implements ops.Backend. Matrices stay where they are mapped; vectors
-// are widened to fp32.
+// Place implements ops.Backend. Matrices stay where they are mapped, as far
+// as their layout allows (see matrix); vectors are widened to fp32.
 func (b *Backend) Place(ctx context.Context, w ops.Weights, report func(done, total int64)) error {
 	var done, total int64
 	for _, m := range w.Matrices {
@@ -66,7 +118,7 @@ func (b *Backend) Place(ctx context.Context, w ops.Weights, report func(done, to
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		b.placed[m] = true
+		b.placed[m] = place(m)
 		done += m.Bytes()
 		if report != nil {
 			report(done, total)
@@ -115,7 +167,7 @@ func (b *Backend) Record(rows int, build func(ops.Set) error) (ops.Program, erro
 	if err := errors.Join(build(r), r.err); err != nil {
 		return nil, err
 	}
-	p.scratch = newScratch(rows, b.pool.threads, r.plan)
+	p.scratch = newScratch(b, rows, r.plan)
 	return p, nil
 }
 
@@ -126,8 +178,8 @@ type recorder struct {
 	err  error
 }
 
-func (r *recorder) add(name string, layer int, run func(*run)) {
-	r.p.phases = append(r.p.phases, phase{name: name, layer: layer, run: run})
+func (r *recorder) add(name ops.Phase, run func(*run)) {
+	r.p.phases = append(r.p.phases, phase{name, run})
 }
 
 // vector returns the placed values of v, noting an error when there are none.
@@ -139,21 +191,33 @@ func (r *recorder) vector(v *ops.Vector) []float32 {
 	return values
 }
 
-func (r *recorder) need(matrices ...*ops.Matrix) {
-	for _, m := range matrices {
-		if !r.p.b.placed[m] {
-			r.err = errors.Join(r.err, fmt.Errorf("cpu: matrix %v was recorded but never placed", m))
-			return
-		}
-		r.plan.inputs = max(r.plan.inputs, m.K)
+// place returns a placed matrix, noting an error when there is none.
+func (r *recorder) place(m *ops.Matrix) *matrix {
+	placed, ok := r.p.b.placed[m]
+	if !ok {
+		r.err = errors.Join(r.err, fmt.Errorf("cpu: matrix %v was recorded but never placed", m))
+		return &matrix{dense: &simd.Dense{}}
 	}
+	r.plan.inputs = max(r.plan.inputs, placed.k)
+	if placed.order != nil {
+		r.plan.ordered = max(r.plan.ordered, placed.k)
+	}
+	return placed
 }
+
+// product multiplies with m in the backend's numerics, exact in fp32.
+func (r *recorder) product(m *ops.Matrix) product {
+	p := r.exact(m)
+	p.whole = r.p.b.mode != Exact && p.packed != nil
+	return p
+}
+
+func (r *recorder) exact(m *ops.Matrix) product { return product{matrix: r.place(m)} }
 
 // phase is one recorded step of a program.
 type phase struct {
-	name  string
-	layer int
-	run   func(*run)
+	name ops.Phase
+	run  func(*run)
 }
 
 // program replays its phases in order.
@@ -171,6 +235,7 @@ type run struct {
 	*ops.Step
 	*scratch
 	pool     *pool
+	level    simd.Level
 	rows     int
 	position []int32 // of each row, in its sequence
 	segment  []int32 // of each row
@@ -196,7 +261,7 @@ func (p *program) Submit(step *ops.Step) (ops.Ticket, error) {
 	if p.busy {
 		return nil, errors.New("cpu: program submitted again before its last ticket was waited for")
 	}
-	r := &run{Step: step, scratch: p.scratch, pool: p.b.pool, rows: step.Rows()}
+	r := &run{Step: step, scratch: p.scratch, pool: p.b.pool, level: p.b.level, rows: step.Rows()}
 	if err := p.lay(r); err != nil {
 		return nil, err
 	}
@@ -209,7 +274,11 @@ func (p *program) Submit(step *ops.Step) (ops.Ticket, error) {
 			if t.err = ctx.Err(); t.err != nil {
 				return
 			}
+			start := time.Now()
 			phase.run(r)
+			if step.Times != nil {
+				step.Times[phase.name] += time.Since(start)
+			}
 		}
 	}()
 	return &waiter{p, t}, nil

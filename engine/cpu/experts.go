@@ -3,17 +3,25 @@ package cpu
 import (
 	"math"
 
+	"github.com/roundhouse-ai/roundhouse/engine/cpu/simd"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 )
 
 // Select implements ops.Set.
 func (r *recorder) Select(a ops.SelectArgs) {
-	r.plan.vocab = max(r.plan.vocab, a.K+1)
-	r.add("select", a.Layer, func(r *run) {
-		logits, ids, weights := floats(a.Logits), ints(a.IDs), floats(a.Weights)
-		r.pool.each(r.rows, func(id, t int) {
-			choose(r.workers[id].picks, logits[t*a.Experts:][:a.Experts], ids[t*a.K:][:a.K], weights[t*a.K:][:a.K], a.Renormalise)
-		})
+	r.plan.pairs = max(r.plan.pairs, a.K)
+	level, logits, ids, weights := r.p.b.level, floats(a.Logits), ints(a.IDs), floats(a.Weights)
+	choose := func(_, t int) {
+		weigh(level, ids[t*a.K:][:a.K], weights[t*a.K:][:a.K], logits[t*a.Experts:][:a.Experts], a.Renormalise)
+	}
+	r.add(ops.PhaseSelect, func(r *run) {
+		if r.rows <= 4 { // some microseconds: not worth waking anyone
+			for t := range r.rows {
+				choose(0, t)
+			}
+		} else {
+			r.pool.each(r.rows, choose)
+		}
 		if r.Tap != nil {
 			chosen := make([]float32, r.rows*a.K)
 			for i := range chosen {
@@ -25,20 +33,20 @@ func (r *recorder) Select(a ops.SelectArgs) {
 	})
 }
 
-// choose takes the k largest logits, best first, the lower id among equals, and
+// weigh takes the largest logits, best first, the lower id among equals, and
 // weighs them by their softmax over all (or over the chosen, when renormalised).
-func choose(picks []pick, logits []float32, ids []int32, weights []float32, renormalise bool) {
-	top := largest(picks[:0], logits, len(ids))
+func weigh(level simd.Level, ids []int32, weights, logits []float32, renormalise bool) {
+	level.ArgTop(ids, weights, logits)
+	best := float64(weights[0])
 	var sum float64
-	for i, p := range top {
-		ids[i] = p.id
-		weights[i] = exp(p.value - top[0].value)
+	for i, v := range weights {
+		weights[i] = float32(math.Exp(float64(v) - best))
 		sum += float64(weights[i])
 	}
 	if !renormalise {
 		sum = 0
 		for _, v := range logits {
-			sum += math.Exp(float64(v - top[0].value))
+			sum += math.Exp(float64(v) - best)
 		}
 	}
 	for i := range weights {
@@ -46,29 +54,75 @@ func choose(picks []pick, logits []float32, ids []int32, weights []float32, reno
 	}
 }
 
+// swiglu is one expert as its kernels want it.
+type swiglu struct{ gate, up, down product }
+
+// experts is one recorded mixture of experts. The shared expert takes part as
+// the last one: all rows choose it.
+type experts struct {
+	ops.ExpertsArgs
+	all                 []swiglu // routed, then shared
+	hidden              int
+	width, shared       int   // of a routed expert, of the shared one
+	inBits              []int // widths of codes that gates and ups read
+	routedBits, ownBits []int // that routed and shared downs read
+
+	r                              *run // the replay at hand
+	gateDo, downDo, weighDo, addDo func(worker, item int)
+}
+
+// item is a block of work: some rows of one expert times some columns. Rows of
+// a routed expert are places in the list of sorted pairs.
+type item struct{ expert, r0, r1, n0, n1 int }
+
 // Experts implements ops.Set.
 func (r *recorder) Experts(a ops.ExpertsArgs) {
-	hidden, width := a.Experts[0].Gate.K, a.Experts[0].Gate.N
-	for _, e := range a.Experts {
-		r.need(e.Gate, e.Up, e.Down)
+	e := &experts{ExpertsArgs: a, hidden: a.Shared.Gate.K, width: a.Experts[0].Gate.N, shared: a.Shared.Gate.N}
+	for _, x := range append(append([]ops.Expert(nil), a.Experts...), a.Shared) {
+		s := swiglu{r.product(x.Gate), r.product(x.Up), r.product(x.Down)}
+		e.inBits = s.up.needs(s.gate.needs(e.inBits))
+		if len(e.all) < len(a.Experts) {
+			e.routedBits = s.down.needs(e.routedBits)
+		} else {
+			e.ownBits = s.down.needs(e.ownBits)
+		}
+		e.all = append(e.all, s)
 	}
+	e.gateDo, e.downDo, e.weighDo, e.addDo = e.gateItem, e.downItem, e.weigh, e.finish
 	r.plan.pairs = max(r.plan.pairs, a.K)
-	r.need(a.Shared.Gate, a.Shared.Up, a.Shared.Down)
-	r.plan.width = max(r.plan.width, width, a.Shared.Gate.N)
+	r.plan.width = max(r.plan.width, e.width)
+	r.plan.shared = max(r.plan.shared, e.shared)
+	r.plan.hidden = max(r.plan.hidden, e.hidden)
 	r.plan.experts = max(r.plan.experts, len(a.Experts))
-	r.add("experts", a.Layer, func(r *run) {
-		normed := rows{floats(a.Normed), hidden, r.rows, nil}
-		r.sortByExpert(ints(a.IDs)[:r.rows*a.K], a.K, len(a.Experts))
-		r.routedExperts(normed, a.Experts, width, hidden)
-		sum := r.delta[:r.rows*hidden]
-		r.weigh(sum, floats(a.Weights), a.K, hidden)
-		r.tap(a.Layer, "routed_out", hidden, sum)
-		r.sharedExpert(sum, normed, a.Shared, floats(a.Gate), a.Layer)
-		r.tap(a.Layer, "mlp_out", hidden, sum)
-		x := floats(a.X)[:len(sum)]
-		add(x, sum)
-		r.tap(a.Layer, "residual_out", hidden, x)
-	})
+	r.plan.in, r.plan.routed, r.plan.own = union(r.plan.in, e.inBits), union(r.plan.routed, e.routedBits), union(r.plan.own, e.ownBits)
+	r.add(ops.PhaseExperts, e.run)
+}
+
+func (e *experts) run(r *run) {
+	e.r = r
+	r.sortByExpert(ints(e.IDs)[:r.rows*e.K], e.K, len(e.Experts))
+	if len(e.inBits) > 0 {
+		r.inputs.fill(r, r.rowsOf(floats(e.Normed), e.hidden), e.hidden, e.inBits)
+	}
+	e.list(func(s *swiglu) int { return s.gate.n })
+	r.pool.each(len(r.items), e.gateDo)
+	if len(e.routedBits) > 0 {
+		pairs := simd.Rows{Data: r.act, Stride: e.width, Index: r.all[:r.rows*e.K], Count: r.rows * e.K}
+		r.routedCodes.fill(r, pairs, e.width, e.routedBits)
+	}
+	if len(e.ownBits) > 0 {
+		r.sharedCodes.fill(r, r.rowsOf(r.gated, e.shared), e.shared, e.ownBits)
+	}
+	e.list(func(s *swiglu) int { return s.down.n })
+	r.pool.each(len(r.items), e.downDo)
+	r.tap(e.Layer, "shared_out", e.hidden, r.shared[:r.rows*e.hidden])
+
+	sum := r.delta[:r.rows*e.hidden]
+	r.pool.each(r.rows, e.weighDo)
+	r.tap(e.Layer, "routed_out", e.hidden, sum)
+	r.pool.each(r.rows, e.addDo)
+	r.tap(e.Layer, "mlp_out", e.hidden, sum)
+	r.tap(e.Layer, "residual_out", e.hidden, floats(e.X)[:len(sum)])
 }
 
 // sortByExpert lists the (row, rank) pairs of each expert, so that its weights
@@ -91,80 +145,93 @@ func (r *run) sortByExpert(ids []int32, k, experts int) {
 	start[0] = 0
 }
 
-// item is a block of work in the experts phase: some rows of one expert times
-// some columns.
-type item struct {
-	expert         int
-	r0, r1, n0, n1 int
-}
-
-// expertBlocks calls do for every expert with rows, in blocks of at most
-// tileRows rows and tileN columns.
-func (r *run) expertBlocks(experts, columns int, do func(w *worker, b item)) {
-	var items []item
-	for e := range experts {
-		for r0, end := int(r.start[e]), int(r.start[e+1]); r0 < end; r0 += tileRows {
-			for n0 := 0; n0 < columns; n0 += tileN {
-				items = append(items, item{e, r0, min(r0+tileRows, end), n0, min(n0+tileN, columns)})
+// list sets r.items to the blocks of every expert with rows; columns tells how
+// many an expert has.
+func (e *experts) list(columns func(*swiglu) int) {
+	r := e.r
+	blocks := 0 // of whole rows
+	for i := range e.all {
+		r0, end := e.rows(i)
+		blocks += (end - r0 + blockRows - 1) / blockRows
+	}
+	r.items = r.items[:0]
+	for i := range e.all {
+		r0, end := e.rows(i)
+		n := columns(&e.all[i])
+		wide := span(n, blocks, r.pool.threads)
+		for ; r0 < end; r0 += blockRows {
+			for n0 := 0; n0 < n; n0 += wide {
+				r.items = append(r.items, item{i, r0, min(r0+blockRows, end), n0, min(n0+wide, n)})
 			}
 		}
 	}
-	r.pool.each(len(items), func(id, i int) { do(&r.workers[id], items[i]) })
 }
 
-// routedExperts leaves down(silu(gate x) * up x) of every pair in r.routed.
-func (r *run) routedExperts(x rows, experts []ops.Expert, width, hidden int) {
-	r.expertBlocks(len(experts), width, func(w *worker, b item) {
-		e := experts[b.expert]
-		in := rows{x.data, x.stride, b.r1 - b.r0, r.source[b.r0:b.r1]}
-		out := rows{r.act, width, b.r1 - b.r0, r.order[b.r0:b.r1]}
-		w.swiglu(out, in, e.Gate, e.Up, b.n0, b.n1)
-	})
-	r.expertBlocks(len(experts), hidden, func(w *worker, b item) {
-		in := rows{r.act, width, b.r1 - b.r0, r.order[b.r0:b.r1]}
-		out := rows{r.routed, hidden, b.r1 - b.r0, r.order[b.r0:b.r1]}
-		w.block(w.acc[:], in, experts[b.expert].Down, b.n0, b.n1)
-		for i := range out.count {
-			copy(out.row(i, hidden)[b.n0:b.n1], w.acc[i*(b.n1-b.n0):])
-		}
-	})
+// rows returns where the rows of an expert begin and end.
+func (e *experts) rows(i int) (r0, end int) {
+	if i == len(e.Experts) {
+		return 0, e.r.rows
+	}
+	return int(e.r.start[i]), int(e.r.start[i+1])
 }
 
-// swiglu writes silu(gate x) * up x for columns n0 to n1.
-func (w *worker) swiglu(out, x rows, gate, up *ops.Matrix, n0, n1 int) {
-	w.block(w.acc[:], x, gate, n0, n1)
-	w.block(w.acc2[:], x, up, n0, n1)
-	for i := range x.count {
-		row := out.row(i, gate.N)[n0:n1]
-		for j := range row {
-			row[j] = silu(w.acc[i*(n1-n0)+j]) * w.acc2[i*(n1-n0)+j]
-		}
+// places returns for a block the rows of the step, and the rows of its own
+// activations: pairs for a routed expert, rows for the shared one.
+func (e *experts) places(b item) (source, own []int32) {
+	if b.expert < len(e.Experts) {
+		return e.r.source[b.r0:b.r1], e.r.order[b.r0:b.r1]
+	}
+	return e.r.all[b.r0:b.r1], e.r.all[b.r0:b.r1]
+}
+
+// gateItem computes silu(gate x) * up x of a block.
+func (e *experts) gateItem(worker, i int) {
+	r, b := e.r, e.r.items[i]
+	w, s := &r.workers[worker], &e.all[b.expert]
+	source, own := e.places(b)
+	count, n0, n1 := len(own), b.n0, b.n1
+	x := simd.Rows{Data: floats(e.Normed), Stride: e.hidden, Index: source, Count: count}
+	out := simd.Rows{Data: r.act, Stride: e.width, Index: own, Count: count}
+	if b.expert == len(e.Experts) {
+		out.Data, out.Stride = r.gated, e.shared
+	}
+	up := simd.Rows{Data: w.up, Stride: out.Stride, Index: r.all[:count], Count: count}
+	s.gate.block(r, w, out, x, r.inputs, n0, n1)
+	s.up.block(r, w, up, x, r.inputs, n0, n1)
+	for j := range count {
+		row := out.Data[int(own[j])*out.Stride:]
+		r.level.SiLUMul(row[n0:n1], row[n0:n1], up.Data[j*up.Stride:][n0:n1])
 	}
 }
 
-// weigh sums each row's experts in rank order.
-func (r *run) weigh(sum, weights []float32, k, hidden int) {
-	r.pool.each(r.rows, func(_, t int) {
-		row := sum[t*hidden:][:hidden]
-		clear(row)
-		for rank := range k {
-			pair := t*k + rank
-			axpy(row, weights[pair], r.routed[pair*hidden:][:hidden])
-		}
-	})
+// downItem projects the activations of a block back.
+func (e *experts) downItem(worker, i int) {
+	r, b := e.r, e.r.items[i]
+	_, own := e.places(b)
+	x := simd.Rows{Data: r.act, Stride: e.width, Index: own, Count: len(own)}
+	out := simd.Rows{Data: r.routed, Stride: e.hidden, Index: own, Count: len(own)}
+	c := r.routedCodes
+	if b.expert == len(e.Experts) {
+		x.Data, x.Stride, out.Data, c = r.gated, e.shared, r.shared, r.sharedCodes
+	}
+	e.all[b.expert].down.block(r, &r.workers[worker], out, x, c, b.n0, b.n1)
 }
 
-// sharedExpert adds sigmoid(gate) * shared(x) to sum.
-func (r *run) sharedExpert(sum []float32, x rows, e ops.Expert, gate []float32, layer int) {
-	width, hidden := e.Gate.N, e.Down.N
-	gated := rows{r.gated, width, x.count, nil}
-	r.blocks(x, e.Gate, func(w *worker, r0, r1, n0, n1 int) {
-		w.swiglu(gated.part(r0, r1), x.part(r0, r1), e.Gate, e.Up, n0, n1)
-	})
-	shared := r.shared[:x.count*hidden]
-	r.multiply(rows{shared, hidden, x.count, nil}, gated, e.Down)
-	r.tap(layer, "shared_out", hidden, shared)
-	for t := range x.count {
-		axpy(sum[t*hidden:][:hidden], sigmoid(gate[t]), shared[t*hidden:][:hidden])
+// weigh sums a row's experts in rank order.
+func (e *experts) weigh(_, t int) {
+	r, weights := e.r, floats(e.Weights)
+	sum := r.delta[t*e.hidden:][:e.hidden]
+	clear(sum)
+	for rank := range e.K {
+		pair := t*e.K + rank
+		r.level.Axpy(sum, weights[pair], r.routed[pair*e.hidden:][:e.hidden])
 	}
+}
+
+// finish adds the gated shared expert to a row's sum, and that to the residual.
+func (e *experts) finish(_, t int) {
+	r := e.r
+	sum := r.delta[t*e.hidden:][:e.hidden]
+	r.level.Axpy(sum, sigmoid(floats(e.Gate)[t]), r.shared[t*e.hidden:][:e.hidden])
+	r.level.Add(floats(e.X)[t*e.hidden:][:e.hidden], sum)
 }

@@ -1,57 +1,56 @@
 package cpu
 
 import (
-	"math"
-
+	"github.com/roundhouse-ai/roundhouse/engine/cpu/simd"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 )
 
-// zeroCentredNorm writes x * rsqrt(mean(x^2) + eps) * (1 + w).
-func zeroCentredNorm(dst, x, w []float32, eps float32) {
-	scale := rsqrtMean(x, eps)
-	for i, v := range x {
-		dst[i] = v * scale * (1 + w[i])
+// norm is a zero-centred RMSNorm of every row, recorded for replay:
+// y = x * rsqrt(mean(x^2) + eps) * (1 + w).
+type norm struct {
+	w     []float32
+	eps   float32
+	level simd.Level
+	// of the replay at hand
+	dst, x []float32
+	do     func(worker, item int)
+}
+
+func (r *recorder) norm(w *ops.Vector, eps float32) *norm {
+	n := &norm{w: r.vector(w), eps: eps, level: r.p.b.level}
+	r.plan.hidden = max(r.plan.hidden, len(n.w))
+	n.do = func(_, t int) { n.row(n.dst[t*len(n.w):], n.x[t*len(n.w):]) }
+	return n
+}
+
+func (n *norm) row(dst, x []float32) {
+	n.level.Norm(dst[:len(n.w)], x[:len(n.w)], n.w, n.eps, 1)
+}
+
+// run norms the rows of x into dst. A few rows are not worth waking anyone.
+func (n *norm) run(r *run, dst, x []float32) {
+	n.dst, n.x = dst, x
+	count := len(x) / len(n.w)
+	if len(x) < 1<<14 {
+		for t := range count {
+			n.do(0, t)
+		}
+		return
 	}
+	r.pool.each(count, n.do)
 }
 
-// rsqrtMean returns 1 / sqrt(mean(x^2) + eps).
-func rsqrtMean(x []float32, eps float32) float32 {
-	return float32(1 / math.Sqrt(sumSquares(x)/float64(len(x))+float64(eps)))
-}
-
-func sumSquares(x []float32) (sum float64) {
-	for _, v := range x {
-		sum += float64(v) * float64(v)
-	}
-	return sum
-}
-
-func sigmoid(x float32) float32 { return float32(1 / (1 + math.Exp(-float64(x)))) }
-func silu(x float32) float32    { return float32(float64(x) / (1 + math.Exp(-float64(x)))) }
-func exp(x float32) float32     { return float32(math.Exp(float64(x))) }
-
-// softplus is log(1 + e^x); above 20 the difference to x is below fp32.
-func softplus(x float32) float32 {
-	if x > 20 {
-		return x
-	}
-	return float32(math.Log1p(math.Exp(float64(x))))
-}
-
-// normRows norms every row of x into dst.
-func (r *run) normRows(dst, x []float32, w []float32, eps float32) {
-	hidden := len(w)
-	r.pool.each(len(x)/hidden, func(_, t int) {
-		zeroCentredNorm(dst[t*hidden:][:hidden], x[t*hidden:][:hidden], w, eps)
-	})
+// rowsOf views rows of a buffer by the run's list of all rows.
+func (r *run) rowsOf(data []float32, stride int) simd.Rows {
+	return simd.Rows{Data: data, Stride: stride, Index: r.all[:r.rows], Count: r.rows}
 }
 
 // Embed implements ops.Set.
 func (r *recorder) Embed(a ops.EmbedArgs) {
-	r.need(a.Table)
+	r.place(a.Table)
 	r.p.vocab = a.Table.N
 	hidden := a.Table.K
-	r.add("embed", -1, func(r *run) {
+	r.add(ops.PhaseEmbed, func(r *run) {
 		x := floats(a.X)[:r.rows*hidden]
 		for t, id := range r.IDs {
 			a.Table.Row(x[t*hidden:][:hidden], int(id))
@@ -62,98 +61,91 @@ func (r *recorder) Embed(a ops.EmbedArgs) {
 
 // MixerIn implements ops.Set.
 func (r *recorder) MixerIn(a ops.MixerInArgs) {
-	norm := r.vector(a.Norm)
-	r.need(a.Weights...)
-	hidden := len(norm)
-	r.plan.hidden = max(r.plan.hidden, hidden)
-	stride := 0
+	norm := r.norm(a.Norm, a.Eps)
+	hidden, stride, at := len(norm.w), 0, 0
 	for _, w := range a.Weights {
 		stride += w.N
 	}
-	r.add("mixer_in", a.Layer, func(r *run) {
+	parts := make([]part, len(a.Weights))
+	for i, w := range a.Weights {
+		parts[i] = part{product: r.product(w), out: simd.Rows{Data: floats(a.Out)[at:], Stride: stride}}
+		at += w.N
+	}
+	project := r.linear(parts...)
+	r.add(ops.PhaseMixerIn, func(r *run) {
 		normed := r.normed[:r.rows*hidden]
-		r.normRows(normed, floats(a.X)[:r.rows*hidden], norm, a.Eps)
+		norm.run(r, normed, floats(a.X)[:r.rows*hidden])
 		r.tap(a.Layer, "input_norm", hidden, normed)
-		at := 0
-		for _, w := range a.Weights {
-			out := rows{data: floats(a.Out)[at:], stride: stride, count: r.rows}
-			r.multiply(out, rows{normed, hidden, r.rows, nil}, w)
-			at += w.N
-		}
+		project.run(r, r.rowsOf(normed, hidden))
 	})
 }
 
 // MixerOut implements ops.Set.
 func (r *recorder) MixerOut(a ops.MixerOutArgs) {
-	r.need(a.W)
 	hidden := a.W.N
-	r.add("mixer_out", a.Layer, func(r *run) {
-		delta := r.delta[:r.rows*hidden]
-		r.multiply(rows{delta, hidden, r.rows, nil}, rows{floats(a.In), a.W.K, r.rows, nil}, a.W)
-		r.tap(a.Layer, "mixer_out", hidden, delta)
-		add(floats(a.X)[:len(delta)], delta)
+	r.plan.hidden = max(r.plan.hidden, hidden)
+	project := r.linear(part{product: r.product(a.W)})
+	project.add = true
+	r.add(ops.PhaseMixerOut, func(r *run) {
+		project.parts[0].out = simd.Rows{Data: r.delta, Stride: hidden}
+		project.sum = floats(a.X)
+		project.run(r, r.rowsOf(floats(a.In), a.W.K))
+		r.tap(a.Layer, "mixer_out", hidden, r.delta[:r.rows*hidden])
 	})
 }
 
-func add(x, delta []float32) {
-	for i, d := range delta {
-		x[i] += d
-	}
-}
-
-// Router implements ops.Set.
+// Router implements ops.Set. Its matrices keep fp32 activations in every mode:
+// a flipped expert is dearer than the time saved.
 func (r *recorder) Router(a ops.RouterArgs) {
-	norm := r.vector(a.Norm)
-	r.need(a.Router, a.Shared)
-	hidden := len(norm)
-	r.add("router", a.Layer, func(r *run) {
+	norm := r.norm(a.Norm, a.Eps)
+	hidden := len(norm.w)
+	project := r.linear(
+		part{product: r.exact(a.Router), out: simd.Rows{Data: floats(a.Logits), Stride: a.Router.N}},
+		part{product: r.exact(a.Shared), out: simd.Rows{Data: floats(a.Gate), Stride: 1}},
+	)
+	r.add(ops.PhaseRouter, func(r *run) {
 		normed := floats(a.Normed)[:r.rows*hidden]
-		r.normRows(normed, floats(a.X)[:r.rows*hidden], norm, a.Eps)
+		norm.run(r, normed, floats(a.X)[:r.rows*hidden])
 		r.tap(a.Layer, "post_norm", hidden, normed)
-		x := rows{normed, hidden, r.rows, nil}
-		logits := floats(a.Logits)[:r.rows*a.Router.N]
-		r.multiply(rows{logits, a.Router.N, r.rows, nil}, x, a.Router)
-		r.tap(a.Layer, "router_logits", a.Router.N, logits)
-		gate := floats(a.Gate)[:r.rows]
-		r.multiply(rows{gate, 1, r.rows, nil}, x, a.Shared)
-		r.tap(a.Layer, "shared_gate_logit", 1, gate)
+		project.run(r, r.rowsOf(normed, hidden))
+		r.tap(a.Layer, "router_logits", a.Router.N, floats(a.Logits)[:r.rows*a.Router.N])
+		r.tap(a.Layer, "shared_gate_logit", 1, floats(a.Gate)[:r.rows])
 	})
 }
 
 // Logits implements ops.Set.
 func (r *recorder) Logits(a ops.LogitsArgs) {
-	norm := r.vector(a.Norm)
-	r.need(a.Head)
-	hidden := len(norm)
-	r.add("logits", -1, func(r *run) {
+	norm := r.norm(a.Norm, a.Eps)
+	hidden := len(norm.w)
+	project := r.linear(part{product: r.product(a.Head), out: simd.Rows{Data: floats(a.Logits), Stride: a.Head.N}})
+	r.add(ops.PhaseLogits, func(r *run) {
 		out := floats(a.Hidden)[:r.rows*hidden]
-		r.normRows(out, floats(a.X)[:r.rows*hidden], norm, a.Eps)
+		norm.run(r, out, floats(a.X)[:r.rows*hidden])
 		r.tap(-1, "hidden", hidden, out)
 		if len(r.wanted) == 0 {
 			return
 		}
-		logits := floats(a.Logits)[:len(r.wanted)*a.Head.N]
-		r.multiply(rows{logits, a.Head.N, len(r.wanted), nil}, rows{out, hidden, len(r.wanted), r.wanted}, a.Head)
-		r.tap(-1, "logits", a.Head.N, logits)
+		project.run(r, simd.Rows{Data: out, Stride: hidden, Index: r.wanted, Count: len(r.wanted)})
+		r.tap(-1, "logits", a.Head.N, floats(a.Logits)[:len(r.wanted)*a.Head.N])
 	})
 }
 
 // DraftIn implements ops.Set.
 func (r *recorder) DraftIn(a ops.DraftInArgs) {
-	embedNorm, hiddenNorm := r.vector(a.EmbedNorm), r.vector(a.HiddenNorm)
-	r.need(a.Table, a.FC)
+	embedNorm, hiddenNorm := r.norm(a.EmbedNorm, a.Eps), r.norm(a.HiddenNorm, a.Eps)
+	r.place(a.Table)
 	r.p.vocab = a.Table.N
 	hidden := a.Table.K
-	r.plan.hidden = max(r.plan.hidden, hidden)
-	r.add("draft_in", -1, func(r *run) {
+	r.plan.joined = true
+	project := r.linear(part{product: r.product(a.FC), out: simd.Rows{Data: floats(a.X), Stride: hidden}})
+	r.add(ops.PhaseDraftIn, func(r *run) {
 		for t, id := range r.IDs {
 			both := r.joined[t*2*hidden:][:2*hidden]
 			a.Table.Row(both[:hidden], int(id))
-			zeroCentredNorm(both[:hidden], both[:hidden], embedNorm, a.Eps)
-			zeroCentredNorm(both[hidden:], r.Hidden[t*hidden:][:hidden], hiddenNorm, a.Eps)
+			embedNorm.row(both[:hidden], both[:hidden])
+			hiddenNorm.row(both[hidden:], r.Hidden[t*hidden:])
 		}
-		x := floats(a.X)[:r.rows*hidden]
-		r.multiply(rows{x, hidden, r.rows, nil}, rows{r.joined, 2 * hidden, r.rows, nil}, a.FC)
-		r.tap(-1, "fc_out", hidden, x)
+		project.run(r, r.rowsOf(r.joined, 2*hidden))
+		r.tap(-1, "fc_out", hidden, floats(a.X)[:r.rows*hidden])
 	})
 }

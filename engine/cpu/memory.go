@@ -6,7 +6,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roundhouse-ai/roundhouse/engine/cpu/simd"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
+	"github.com/roundhouse-ai/roundhouse/engine/sample"
 )
 
 // arena is anonymous memory outside the Go heap: reserved at its capacity,
@@ -84,81 +86,110 @@ func ints(b ops.Buf) []int32 {
 
 // plan gathers, while recording, how large the scratch buffers must be.
 type plan struct {
-	inputs  int // widest K of a matrix
-	mixed   int // widest convolution
-	heads   int // widest row of attention or delta rule outputs
-	gates   int // most value heads
-	hidden  int
-	pairs   int // most experts a token
-	width   int // widest expert
-	experts int
-	context int // longest attention row
-	chunk   int // fp32 values of one delta chunk's work
-	vocab   int
+	inputs   int // widest K of a matrix
+	mixed    int // widest convolution
+	heads    int // widest row of attention or delta rule outputs
+	gates    int // most value heads
+	hidden   int
+	pairs    int // most experts a token
+	width    int // widest routed expert
+	shared   int // widest shared expert
+	experts  int
+	scores   int // fp32 values of one attention tile's work
+	partials int // fp32 values of the attention rows that are split
+	chunk    int // fp32 values of one delta chunk's work
+	ordered  int // widest K of a matrix with inputs out of order
+	joined   bool
+	in       []int // widths of codes that weights reading a step's rows want
+	routed   []int // that downs of routed experts want
+	own      []int // that downs of shared experts want
 }
 
 // scratch is memory for values inside phases, planned at recording. Each
-// worker has its own tile.
+// worker has its own tiles.
 type scratch struct {
 	workers  []worker
 	position []int32
 	segment  []int32
 	wanted   []int32
+	all      []int32 // 0, 1, 2, ...
 
-	normed []float32 // [rows, hidden]
-	delta  []float32 // [rows, hidden]: what a phase adds to the residual
-	shared []float32 // [rows, hidden]
-	mixed  []float32 // [rows, channels]: after convolution
-	query  []float32 // [rows, heads]: rotated queries, delta rule outputs
-	decay  []float32 // [rows, value heads]: g
-	beta   []float32 // [rows, value heads]
-	act    []float32 // [rows*pairs, width]
-	routed []float32 // [rows*pairs, hidden]
-	gated  []float32 // [rows, width] of the shared expert
-	joined []float32 // [rows, 2*hidden] of the draft layer
+	normed  []float32 // [rows, hidden]
+	delta   []float32 // [rows, hidden]: what a phase adds to the residual
+	shared  []float32 // [rows, hidden]
+	mixed   []float32 // [rows, channels]: after convolution
+	query   []float32 // [rows, heads]: rotated queries, delta rule outputs
+	decay   []float32 // [rows, value heads]: g
+	beta    []float32 // [rows, value heads]
+	partial []float32 // unfinished attention rows, by part
+	act     []float32 // [rows*pairs, width]
+	routed  []float32 // [rows*pairs, hidden]
+	gated   []float32 // [rows, shared width]
+	joined  []float32 // [rows, 2*hidden] of the draft layer
+
+	inputs, routedCodes, sharedCodes *codes
 
 	order  []int32 // pairs sorted by expert
 	source []int32 // row of each sorted pair
 	start  []int32 // [experts+1]: first sorted pair of each expert
+	items  []item
 }
 
 // worker is the private memory of one thread.
 type worker struct {
-	tile   [tileK * tileN]float32
-	acc    [tileRows * tileN]float32
-	acc2   [tileRows * tileN]float32
-	row    []float32 // [inputs]
-	scores []float32 // grows to the context
-	chunk  []float32
-	picks  []pick
+	tiles    *simd.Scratch
+	up       []float32   // [blockRows, widest expert]
+	gathered []float32   // [blockRows, K] of a matrix with inputs out of order
+	codes    *simd.Codes // the same, quantised
+	scores   []float32
+	chunk    []float32
+	sample   *sample.Work
 }
 
-func newScratch(rows, threads int, p plan) *scratch {
+func newScratch(b *Backend, rows int, p plan) *scratch {
+	pairs := rows * max(p.pairs, 1)
 	s := &scratch{
-		workers:  make([]worker, threads),
-		position: make([]int32, 0, rows),
-		segment:  make([]int32, 0, rows),
-		wanted:   make([]int32, 0, rows),
-		normed:   make([]float32, rows*p.hidden),
-		delta:    make([]float32, rows*p.hidden),
-		shared:   make([]float32, rows*p.hidden),
-		mixed:    make([]float32, rows*p.mixed),
-		query:    make([]float32, rows*p.heads),
-		decay:    make([]float32, rows*p.gates),
-		beta:     make([]float32, rows*p.gates),
-		act:      make([]float32, rows*p.pairs*p.width),
-		routed:   make([]float32, rows*p.pairs*p.hidden),
-		gated:    make([]float32, rows*p.width),
-		joined:   make([]float32, rows*2*p.hidden),
-		order:    make([]int32, rows*p.pairs),
-		source:   make([]int32, rows*p.pairs),
-		start:    make([]int32, p.experts+1),
+		workers:     make([]worker, b.pool.threads),
+		position:    make([]int32, 0, rows),
+		segment:     make([]int32, 0, rows),
+		wanted:      make([]int32, 0, rows),
+		all:         make([]int32, max(pairs, blockRows)),
+		normed:      make([]float32, rows*p.hidden),
+		delta:       make([]float32, rows*p.hidden),
+		shared:      make([]float32, rows*p.hidden),
+		mixed:       make([]float32, rows*p.mixed),
+		query:       make([]float32, rows*p.heads),
+		decay:       make([]float32, rows*p.gates),
+		beta:        make([]float32, rows*p.gates),
+		partial:     make([]float32, p.partials),
+		act:         make([]float32, rows*p.pairs*p.width),
+		routed:      make([]float32, rows*p.pairs*p.hidden),
+		gated:       make([]float32, rows*p.shared),
+		inputs:      b.newCodes(rows, p.inputs, p.in),
+		routedCodes: b.newCodes(pairs, p.width, p.routed),
+		sharedCodes: b.newCodes(rows, p.shared, p.own),
+		order:       make([]int32, rows*p.pairs),
+		source:      make([]int32, rows*p.pairs),
+		start:       make([]int32, p.experts+1),
+		items:       make([]item, 0, 1024),
+	}
+	if p.joined {
+		s.joined = make([]float32, rows*2*p.hidden)
+	}
+	for i := range s.all {
+		s.all[i] = int32(i)
 	}
 	for i := range s.workers {
-		s.workers[i].row = make([]float32, p.inputs)
-		s.workers[i].scores = make([]float32, p.context)
-		s.workers[i].chunk = make([]float32, p.chunk)
-		s.workers[i].picks = make([]pick, 0, p.vocab)
+		w := &s.workers[i]
+		w.sample = sample.NewWork(b.level)
+		w.tiles = simd.NewScratch()
+		w.up = make([]float32, blockRows*max(p.width, p.shared))
+		w.scores = make([]float32, p.scores)
+		w.chunk = make([]float32, p.chunk)
+		if p.ordered > 0 {
+			w.gathered = make([]float32, blockRows*p.ordered)
+			w.codes = b.roomFor(blockRows, p.ordered)
+		}
 	}
 	return s
 }

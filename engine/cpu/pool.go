@@ -1,63 +1,117 @@
 package cpu
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
 
 // pool is a fixed set of workers that share out the items of one job at a
-// time. The caller works too, as worker 0.
+// time. The caller works too, as worker 0. Between the jobs of a step the others
+// watch a counter, which costs well under a microsecond a job and no
+// allocation; when no job comes for a while they sleep.
 type pool struct {
 	threads int
-	jobs    chan *job
-	done    sync.WaitGroup
+	do      func(worker, item int) // of the current job
+	count   int64
+	next    atomic.Int64  // the item that nobody has taken yet
+	epoch   atomic.Uint32 // counts jobs
+	busy    atomic.Int32  // helpers that have not finished the current job
+
+	asleep atomic.Int32 // helpers that sleep or are about to
+	mu     sync.Mutex
+	wake   *sync.Cond // the epoch has changed, or the pool is closed
+	closed atomic.Bool
+	done   sync.WaitGroup
 }
 
-type job struct {
-	next  atomic.Int64
-	count int64
-	do    func(worker, item int)
-	left  sync.WaitGroup
-}
+// patience is how often a helper looks for the next job before it sleeps: some
+// 50 microseconds, longer than any serial part of a step.
+const patience = 20_000
 
 func newPool(threads int) *pool {
-	p := &pool{threads: threads, jobs: make(chan *job)}
-	for i := 1; i < threads; i++ {
-		p.done.Add(1)
-		go func() {
-			defer p.done.Done()
-			for j := range p.jobs {
-				j.work(i)
-				j.left.Done()
-			}
-		}()
+	p := &pool{threads: threads}
+	p.wake = sync.NewCond(&p.mu)
+	for worker := 1; worker < threads; worker++ {
+		p.done.Go(func() { p.help(worker) })
 	}
 	return p
 }
 
-func (j *job) work(worker int) {
-	for {
-		item := j.next.Add(1) - 1
-		if item >= j.count {
+// help takes part in every job until the pool is closed.
+func (p *pool) help(worker int) {
+	for seen := uint32(0); ; {
+		epoch := p.await(seen)
+		if p.closed.Load() {
 			return
 		}
-		j.do(worker, int(item))
+		seen = epoch
+		p.work(worker)
+		p.busy.Add(-1)
+	}
+}
+
+// await returns the epoch once it is another than the one seen.
+func (p *pool) await(seen uint32) uint32 {
+	for range patience {
+		if epoch := p.epoch.Load(); epoch != seen {
+			return epoch
+		}
+	}
+	p.asleep.Add(1) // before the last look: each sees it, or is seen
+	p.mu.Lock()
+	for p.epoch.Load() == seen {
+		p.wake.Wait()
+	}
+	p.mu.Unlock()
+	p.asleep.Add(-1)
+	return p.epoch.Load()
+}
+
+func (p *pool) work(worker int) {
+	for {
+		item := p.next.Add(1) - 1
+		if item >= p.count {
+			return
+		}
+		p.do(worker, int(item))
 	}
 }
 
 // each calls do once for every item below count and returns when all are done.
-// Items run in any order on any worker: they must write to separate places.
+// Items run in any order on any worker: they must write to separate places. do
+// is best a method value made at recording, since making one allocates.
 func (p *pool) each(count int, do func(worker, item int)) {
-	j := &job{count: int64(count), do: do}
-	for helpers := min(p.threads, count) - 1; helpers > 0; helpers-- {
-		j.left.Add(1)
-		p.jobs <- j
+	if count <= 1 || p.threads == 1 {
+		for item := range count {
+			do(0, item)
+		}
+		return
 	}
-	j.work(0)
-	j.left.Wait()
+	p.do, p.count = do, int64(count)
+	p.next.Store(0)
+	p.busy.Store(int32(p.threads - 1))
+	p.announce()
+	p.work(0)
+	for looks := 0; p.busy.Load() > 0; looks++ {
+		if looks > patience { // a helper lost its core to somebody else
+			runtime.Gosched()
+		}
+	}
+}
+
+// announce starts a new epoch and wakes who sleeps.
+func (p *pool) announce() {
+	p.epoch.Add(1)
+	if p.asleep.Load() > 0 {
+		p.mu.Lock()
+		p.wake.Broadcast()
+		p.mu.Unlock()
+	}
 }
 
 func (p *pool) close() {
-	close(p.jobs)
+	p.closed.Store(true)
+	p.announce()
 	p.done.Wait()
 }
