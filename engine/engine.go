@@ -22,8 +22,8 @@ type Options struct {
 	// Kernels of the CPU engine: "portable", "avx2" or "avx512"; "" for the best
 	// that the machine runs.
 	Kernels string
-	// Numerics is "exact" (fp32 activations) or "fast" (8-bit activations); "" for
-	// the default of the backend.
+	// Numerics is "exact", "fast" or "int8" (see cpu.Numerics); "" for the default
+	// of the backend.
 	Numerics string
 	// Context limits prompt plus completion, in tokens; 0 for the model's own
 	// limit (max_position_embeddings).
@@ -31,6 +31,10 @@ type Options struct {
 	// Streams is how many sequences can run at once; 0 for 4. Each costs
 	// recurrent state, and KV pages as it grows.
 	Streams int
+	// CacheTokens is how many positions the KV pages of all streams hold; 0 for
+	// Context times Streams. A smaller pool is shared by what requests may need
+	// (prompt plus MaxTokens); it holds one stream of full length at least.
+	CacheTokens int
 	// Queue is how many requests may wait for a stream; 0 for 256. One more gets
 	// a QueueError.
 	Queue int
@@ -60,7 +64,7 @@ type Sampling = sample.Params
 // Request asks for one completion.
 type Request struct {
 	Prompt    []int32
-	Priority  int       // higher goes first in the queue
+	Priority  int       // higher goes first in the queue: each step of it is worth ten seconds of waiting
 	Deadline  time.Time // when not zero: the request ends then, with context.DeadlineExceeded
 	MaxTokens int       // 0: as many as the context holds
 	Sampling  Sampling
@@ -120,6 +124,12 @@ type Result struct {
 	Queued       time.Duration // until the first step of this request
 	Prefill      time.Duration // until the prompt was read
 	Decode       time.Duration // from there to the end
+}
+
+// Outcome is how one choice of GenerateChoices ended.
+type Outcome struct {
+	Result Result
+	Err    error
 }
 
 // ContextError refuses a request that does not fit in the context.

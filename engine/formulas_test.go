@@ -338,7 +338,7 @@ func TestOddShapesFollowTheFormulas(t *testing.T) {
 			config := maps.Clone(base)
 			maps.Copy(config, change)
 			fsys, c, w := randomModel(t, config)
-			m, err := Open(context.Background(), fsys, Options{Name: name, Streams: 2})
+			m, err := Open(context.Background(), fsys, Options{Name: name, Streams: 2, Numerics: "exact"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -6,40 +6,146 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
+	"github.com/roundhouse-ai/roundhouse/engine/sample"
+	"github.com/roundhouse-ai/roundhouse/engine/sched"
 	"github.com/roundhouse-ai/roundhouse/engine/tokenizer"
 )
 
-// Generate completes a prompt and calls emit for every token. It waits for room
-// behind earlier callers. An error of emit, or the end of ctx, stops the work
-// at the next phase.
+// Generate completes a prompt and calls emit for every token, on the caller's
+// goroutine. It waits for room behind earlier callers (see Options.Queue). An
+// error of emit, the end of ctx or of the deadline stops the work at the next
+// border of steps, or of phases where the step is for nobody else; by the time Generate returns, its memory is given back. A
+// slow emit slows its own stream only.
 func (m *Model) Generate(ctx context.Context, req Request, emit func(Token) error) (Result, error) {
-	if err := m.check(&req); err != nil {
-		return Result{}, err
+	c := m.choices(ctx, &req, 1)
+	defer c.close()
+	out := c.run(0, emit)
+	return out.Result, out.Err
+}
+
+// GenerateChoices makes n completions of one prompt, which is read once where
+// all fit in the cache together. Choice c draws as a request alone with Choice
+// c higher. Each choice calls emit on a goroutine of its own; an error of emit
+// ends that choice only.
+func (m *Model) GenerateChoices(ctx context.Context, req Request, n int, emit func(choice int, t Token) error) []Outcome {
+	if n < 1 || n > maxChoices {
+		return []Outcome{{Err: fmt.Errorf("%d choices: 1 to %d are possible", n, maxChoices)}}
 	}
-	queued := time.Now()
-	seq, err := m.NewSequence(ctx, len(req.Prompt)+req.MaxTokens)
+	c := m.choices(ctx, &req, n)
+	defer c.close()
+	outcomes := make([]Outcome, n)
+	var wait sync.WaitGroup
+	for i := range outcomes {
+		wait.Go(func() { outcomes[i] = c.run(i, func(t Token) error { return emit(i, t) }) })
+	}
+	wait.Wait()
+	return outcomes
+}
+
+// maxChoices bounds what one request may ask for.
+const maxChoices = 128
+
+// How many tokens a stream may be ahead of its consumer. With stop texts, which
+// the consumer looks for, it makes one more token than needed at most.
+const (
+	ahead     = 16
+	aheadStop = 2
+)
+
+// choices are the streams of one request.
+type choices struct {
+	m       *Model
+	req     *Request
+	entered bool
+	err     error // why there are none
+	streams []*sched.Stream
+	ctx     []context.Context
+	cancel  []context.CancelCauseFunc
+	stop    context.CancelFunc // of the deadline
+}
+
+// choices checks a request and queues it.
+func (m *Model) choices(ctx context.Context, req *Request, n int) *choices {
+	c := &choices{m: m, req: req, stop: func() {}}
+	if c.err = m.check(req); c.err != nil {
+		return c
+	}
+	if c.err = m.enter(); c.err != nil {
+		return c
+	}
+	c.entered = true
+	if !req.Deadline.IsZero() {
+		ctx, c.stop = context.WithDeadline(ctx, req.Deadline)
+	}
+	list := make([]sched.Choice, n)
+	for i := range list {
+		one, cancel := context.WithCancelCause(ctx)
+		c.ctx, c.cancel = append(c.ctx, one), append(c.cancel, cancel)
+		sampler, err := sample.New(req.Sampling, req.Choice+uint32(i), m.info.Tokens, m.info.Vocab)
+		if err != nil {
+			c.err = err
+			return c
+		}
+		sampler.Prompt(req.Prompt)
+		list[i] = sched.Choice{Context: one, Sampler: sampler}
+	}
+	r := sched.Request{Prompt: req.Prompt, MaxTokens: req.MaxTokens, Priority: req.Priority, Candidates: req.Candidates,
+		PromptCandidates: req.PromptCandidates, Ahead: ahead, Ends: func(id int32) bool { return m.ends(req, id) }}
+	if len(req.Stop) > 0 {
+		r.Ahead = aheadStop
+	}
+	c.streams, c.err = m.sched.Submit(r, list)
+	return c
+}
+
+// close lets go of the request. All choices have run.
+func (c *choices) close() {
+	for _, cancel := range c.cancel {
+		cancel(nil)
+	}
+	c.stop()
+	if c.entered {
+		c.m.leave()
+	}
+}
+
+// run consumes one choice until it has ended.
+func (c *choices) run(choice int, emit func(Token) error) Outcome {
+	if c.err != nil {
+		return Outcome{Err: c.err}
+	}
+	stream, ctx := c.streams[choice], c.ctx[choice]
+	g := &generation{m: c.m, req: c.req, stream: stream, emit: emit, result: Result{StopID: -1, Prompt: len(c.req.Prompt)}}
+	if c.m.tokenizer != nil {
+		g.text = c.m.tokenizer.NewStream(true)
+	}
+	var done bool
+	var err error
+	for next := range stream.Tokens() {
+		if ctx.Err() != nil {
+			break
+		}
+		if done, err = g.take(next); done || err != nil {
+			break
+		}
+	}
 	if err != nil {
-		return Result{}, err
+		c.cancel[choice](err)
 	}
-	defer seq.Release()
-	g := &generation{m: m, req: &req, seq: seq, emit: emit, result: Result{StopID: -1, Prompt: len(req.Prompt)}}
-	if m.tokenizer != nil {
-		g.text = m.tokenizer.NewStream(true)
+	end := stream.Wait()
+	if err == nil && !done {
+		if err = end.Err; err == nil {
+			err = context.Cause(ctx) // the stream had ended, its tokens were still to come
+		}
 	}
-	start := time.Now()
-	g.result.Queued = start.Sub(queued)
-	next, err := g.prompt(ctx)
-	if err != nil {
-		return g.result, err
+	for _, s := range end.Prompt {
+		g.result.PromptTokens = append(g.result.PromptTokens, Token{ID: s.Watched.ID, Logprob: s.Watched.Logprob, Candidates: s.Candidates})
 	}
-	read := time.Now()
-	g.result.Prefill = read.Sub(start)
-	err = g.decode(ctx, next)
-	g.result.Decode = time.Since(read)
-	return g.result, err
+	g.result.Queued, g.result.Prefill, g.result.Decode = end.Queued, end.Prefill, end.Decode
+	return Outcome{Result: g.result, Err: err}
 }
 
 // check refuses requests that cannot be served and fills in MaxTokens.
@@ -76,73 +182,21 @@ func (m *Model) check(req *Request) error {
 type generation struct {
 	m      *Model
 	req    *Request
-	seq    *Sequence
+	stream *sched.Stream
 	emit   func(Token) error
 	text   *tokenizer.Stream // nil without a tokenizer
 	held   string            // text that may begin a stop
 	result Result
 }
 
-// sampling returns the parameters of the draw at a position.
-func (g *generation) sampling(position int) ops.Sampling {
-	s := g.req.Sampling
-	return ops.Sampling{
-		Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP, MinP: s.MinP, Seed: s.Seed,
-		Choice: g.req.Choice, Position: uint32(position), Candidates: g.req.Candidates, Watch: -1,
-	}
-}
-
-// prompt reads the prompt and draws the first token.
-func (g *generation) prompt(ctx context.Context) (ops.Sample, error) {
-	ids := g.req.Prompt
-	opts := StepOptions{Logits: []int{len(ids) - 1}, Sampling: []ops.Sampling{g.sampling(len(ids))}}
-	if want := g.req.PromptCandidates; want != nil {
-		opts.Logits, opts.Sampling = nil, nil
-		for i := range ids {
-			s := ops.Sampling{Candidates: *want, Watch: -1}
-			if i+1 < len(ids) {
-				s.Watch = ids[i+1]
-			} else {
-				s = g.sampling(len(ids))
-			}
-			opts.Logits, opts.Sampling = append(opts.Logits, i), append(opts.Sampling, s)
-		}
-	}
-	samples, err := g.seq.Read(ctx, ids, opts)
-	if err != nil {
-		return ops.Sample{}, err
-	}
-	last := len(samples) - 1
-	for _, s := range samples[:last] {
-		g.result.PromptTokens = append(g.result.PromptTokens,
-			Token{ID: s.Watched.ID, Logprob: s.Watched.Logprob, Candidates: slices.Clone(s.Candidates)})
-	}
-	return samples[last], nil
-}
-
-// decode emits tokens, and draws the next, until something ends the completion.
-func (g *generation) decode(ctx context.Context, next ops.Sample) error {
-	for {
-		done, err := g.take(next)
-		if done || err != nil {
-			return err
-		}
-		samples, err := g.seq.Read(ctx, []int32{next.Token.ID}, StepOptions{
-			Logits: []int{0}, StepForm: true,
-			Sampling: []ops.Sampling{g.sampling(g.seq.Length() + 1)},
-		})
-		if err != nil {
-			return err
-		}
-		next = samples[0]
-	}
-}
-
 // take adds a drawn token to the completion and says whether it was the last.
 func (g *generation) take(s ops.Sample) (done bool, err error) {
 	g.result.Completion++
 	token := Token{ID: s.Token.ID, Logprob: s.Token.Logprob, Candidates: s.Candidates}
-	if g.ends(token.ID) {
+	if g.req.Logprobs == OfChain {
+		token.Logprob = s.Chosen
+	}
+	if g.m.ends(g.req, token.ID) {
 		g.result.Reason, g.result.StopID = Stopped, token.ID
 		g.finish()
 		return true, g.emit(token)
@@ -151,10 +205,12 @@ func (g *generation) take(s ops.Sample) (done bool, err error) {
 		var stopped bool
 		token.Text, stopped = g.release(g.text.Push(token.ID))
 		if stopped {
+			g.stream.Stop()
 			g.result.Reason = Stopped
 			return true, g.emit(token)
 		}
 	}
+	g.stream.Taken()
 	if err := g.emit(token); err != nil {
 		return true, err
 	}
@@ -167,8 +223,8 @@ func (g *generation) take(s ops.Sample) (done bool, err error) {
 }
 
 // ends says whether an id ends the completion.
-func (g *generation) ends(id int32) bool {
-	return slices.Contains(g.req.StopIDs, id) || !g.req.IgnoreEOS && slices.Contains(g.m.info.EOS, id)
+func (m *Model) ends(req *Request, id int32) bool {
+	return slices.Contains(req.StopIDs, id) || !req.IgnoreEOS && slices.Contains(m.info.EOS, id)
 }
 
 // release adds text to what is held back and returns what may be shown: all

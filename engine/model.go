@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sync"
 
 	"github.com/roundhouse-ai/roundhouse/engine/autoround"
@@ -17,6 +18,7 @@ import (
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 	"github.com/roundhouse-ai/roundhouse/engine/qwen3next"
 	"github.com/roundhouse-ai/roundhouse/engine/safetensors"
+	"github.com/roundhouse-ai/roundhouse/engine/sched"
 	"github.com/roundhouse-ai/roundhouse/engine/tokenizer"
 )
 
@@ -24,12 +26,13 @@ import (
 // in fp32 where nobody asked for more; its own limit is 262,144.
 const defaultContext = 32768
 
-// logitsRows is the most rows with logits in one step: prompts whose
-// log-probabilities are asked for are read in pieces of it.
+// logitsRows is the most rows of one prompt with logits in one step: prompts
+// whose log-probabilities are asked for are read in pieces of it. Each stream
+// has a row beside.
 const logitsRows = 64
 
 // Model is an open model: weights placed, programs recorded. Its methods are
-// safe for concurrent use; steps of concurrent streams take turns.
+// safe for concurrent use; concurrent streams share steps.
 type Model struct {
 	info      Info
 	cfg       *qwen3next.Config
@@ -39,6 +42,7 @@ type Model struct {
 	template  *chat.Template
 	special   *chat.Map
 	chunk     int
+	streams   int
 
 	backend ops.Backend
 	arenas  []ops.Arena
@@ -46,6 +50,7 @@ type Model struct {
 	main    *stack
 	draft   *stack // nil without an MTP layer
 	sample  ops.Program
+	sched   *sched.Scheduler
 
 	device chan struct{} // holds one token: its holder runs a step
 	mu     sync.Mutex
@@ -89,7 +94,7 @@ func (m *Model) open(ctx context.Context, fsys fs.FS, opts Options) error {
 	if err := m.limits(&opts); err != nil {
 		return err
 	}
-	backend, err := cpu.New(cpu.Options{Threads: opts.Threads, Kernels: opts.Kernels, Numerics: opts.Numerics})
+	backend, err := cpu.New(cpu.Options{Threads: opts.Threads, Kernels: opts.Kernels, Numerics: cpu.Numerics(opts.Numerics)})
 	if err != nil {
 		return err
 	}
@@ -100,9 +105,11 @@ func (m *Model) open(ctx context.Context, fsys fs.FS, opts Options) error {
 	if err != nil {
 		return err
 	}
-	if err := m.record(opts.Streams); err != nil {
+	if err := m.record(cache.PagesFor(opts.CacheTokens)); err != nil {
 		return err
 	}
+	m.sched = sched.New(&machine{m: m}, m.main.cache, sched.Options{
+		Chunk: m.chunk, LogitsRows: logitsRows, Queue: opts.Queue, Overcommit: opts.Overcommit})
 	m.describe(opts.Name)
 	report(Progress{Stage: "ready", Done: m.info.WeightBytes, Total: m.info.WeightBytes})
 	return nil
@@ -203,11 +210,23 @@ func (m *Model) limits(opts *Options) error {
 		return fmt.Errorf("%d streams with prefill chunks of %d tokens: streams must be positive, chunks a multiple of %d",
 			opts.Streams, opts.PrefillChunk, ops.ChunkTokens)
 	}
-	m.info.Context, m.chunk = opts.Context, opts.PrefillChunk
+	if opts.CacheTokens == 0 {
+		opts.CacheTokens = opts.Streams * cache.PagesFor(opts.Context) * ops.PageTokens
+	}
+	if opts.CacheTokens < opts.Context {
+		return fmt.Errorf("a cache of %d tokens holds no stream of %d: raise the cache or lower the context", opts.CacheTokens, opts.Context)
+	}
+	if opts.Queue == 0 {
+		opts.Queue = 256
+	}
+	if opts.Queue < 0 || !slices.Contains([]string{"", "swap", "rebuild"}, opts.Overcommit) {
+		return fmt.Errorf("queue of %d requests with overcommit %q: the queue must be positive, overcommit \"\", \"swap\" or \"rebuild\"", opts.Queue, opts.Overcommit)
+	}
+	m.info.Context, m.chunk, m.streams = opts.Context, opts.PrefillChunk, opts.Streams
 	for _, w := range m.weights.All.Matrices {
 		m.info.WeightBytes += w.Bytes()
 	}
-	need := m.info.WeightBytes + m.cfg.Shape().StateBytes()*int64(opts.Streams) + m.cfg.BufferBytes(m.chunk, logitsRows)
+	need := m.info.WeightBytes + m.cfg.Shape().StateBytes()*int64(opts.Streams) + m.cfg.BufferBytes(m.stepRows())
 	if free, ok := hostmem.Available(); ok && need > free && !opts.IgnoreMemory {
 		return fmt.Errorf("the model needs %.1f GB of memory (weights %.1f GB), %.1f GB are free: close other programs, lower the context or the streams, or use a machine with more memory",
 			float64(need)/1e9, float64(m.info.WeightBytes)/1e9, float64(free)/1e9)
@@ -215,20 +234,25 @@ func (m *Model) limits(opts *Options) error {
 	return nil
 }
 
-// record allocates buffers and caches and records the programs.
-func (m *Model) record(streams int) error {
-	memory, err := m.arena("buffers", m.cfg.BufferBytes(m.chunk, logitsRows))
+// stepRows returns the most token rows of a step, and the most with logits: a chunk
+// and a row of every stream.
+func (m *Model) stepRows() (rows, withLogits int) { return m.chunk + m.streams, logitsRows + m.streams }
+
+// record allocates buffers and caches of so many pages and records the programs.
+func (m *Model) record(pages int) error {
+	memory, err := m.arena("buffers", m.cfg.BufferBytes(m.stepRows()))
 	if err != nil {
 		return err
 	}
-	if m.buffers, err = qwen3next.NewBuffers(memory, m.cfg, m.chunk, logitsRows); err != nil {
+	rows, withLogits := m.stepRows()
+	if m.buffers, err = qwen3next.NewBuffers(memory, m.cfg, rows, withLogits); err != nil {
 		return err
 	}
-	if m.main, err = m.stack("cache", m.cfg.Shape(), streams, qwen3next.Forward); err != nil {
+	if m.main, err = m.stack("cache", m.cfg.Shape(), pages, qwen3next.Forward); err != nil {
 		return err
 	}
 	if m.weights.Draft != nil {
-		if m.draft, err = m.stack("draft cache", m.cfg.DraftShape(), streams, qwen3next.Draft); err != nil {
+		if m.draft, err = m.stack("draft cache", m.cfg.DraftShape(), pages, qwen3next.Draft); err != nil {
 			return err
 		}
 	}
@@ -236,26 +260,26 @@ func (m *Model) record(streams int) error {
 	if m.tokenizer != nil {
 		m.info.Tokens = m.tokenizer.Size()
 	}
-	m.sample, err = m.backend.Record(logitsRows, func(set ops.Set) error {
+	m.sample, err = m.backend.Record(rows, func(set ops.Set) error {
 		set.Sample(ops.SampleArgs{Logits: m.buffers.Logits, Vocabulary: m.cfg.Vocab, Tokens: m.info.Tokens})
 		return nil
 	})
 	return err
 }
 
-// stack allocates a cache for so many streams and records what fills it.
-func (m *Model) stack(name string, shape cache.Shape, streams int,
+// stack allocates a cache of so many pages and records what fills it.
+func (m *Model) stack(name string, shape cache.Shape, pages int,
 	forward func(ops.Set, *qwen3next.Config, *qwen3next.Weights, *cache.Cache, *qwen3next.Buffers)) (*stack, error) {
-	pages := streams * cache.PagesFor(m.info.Context)
-	memory, err := m.arena(name, shape.Bytes(pages, streams))
+	memory, err := m.arena(name, shape.Bytes(pages, m.streams))
 	if err != nil {
 		return nil, err
 	}
 	s := &stack{shape: shape}
-	if s.cache, err = cache.New(memory, shape, pages, streams); err != nil {
+	if s.cache, err = cache.New(memory, shape, pages, m.streams); err != nil {
 		return nil, err
 	}
-	s.forward, err = m.backend.Record(m.chunk, func(set ops.Set) error {
+	rows, _ := m.stepRows()
+	s.forward, err = m.backend.Record(rows, func(set ops.Set) error {
 		forward(set, m.cfg, m.weights, s.cache, m.buffers)
 		return nil
 	})
@@ -302,8 +326,8 @@ func (m *Model) SpecialTokens() *chat.Map { return m.special }
 // Warnings lists oddities of the checkpoint that do not keep it from running.
 func (m *Model) Warnings() []string { return m.weights.Warnings }
 
-// Close waits for running sequences to be released and frees everything.
-// Sequences waiting for admission, and new ones, get ErrClosed.
+// Close waits for running streams and sequences to end and frees everything.
+// What waits for admission, and what is new, gets ErrClosed.
 func (m *Model) Close() error {
 	m.mu.Lock()
 	select {
@@ -317,6 +341,9 @@ func (m *Model) Close() error {
 		close(m.idle)
 	}
 	m.mu.Unlock()
+	if m.sched != nil {
+		m.sched.Close(ErrClosed)
+	}
 	<-m.idle
 	var errs []error
 	for _, s := range []*stack{m.main, m.draft} {

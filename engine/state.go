@@ -32,6 +32,8 @@ func (s *Sequence) State(layer int) (State, error) {
 	if layer < 0 || layer >= len(s.stack.cache.Layers) {
 		return State{}, fmt.Errorf("layer %d of a stack of %d layers", layer, len(s.stack.cache.Layers))
 	}
+	<-s.m.device
+	defer func() { s.m.device <- struct{}{} }()
 	l, slot := s.stack.cache.Layers[layer], int64(s.place.Slot)
 	delta := s.m.cfg.Delta
 	var state State

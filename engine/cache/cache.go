@@ -1,11 +1,13 @@
 // Package cache keeps what sequences carry from step to step: KV pages for the
 // attention layers, and recurrent-state slots for the delta net layers. Both
-// come from pools of a size fixed at load; a sequence is admitted only when
-// everything it may need is free, so none can starve another half-way.
+// come from pools of a size fixed at load. A sequence is admitted when everything
+// it may need is free, so none can starve another half-way; or (overcommit) when
+// what it needs now is, and grows.
+//
+// Pages are counted: sequences that continue one prompt share its full pages.
 package cache
 
 import (
-	"context"
 	"fmt"
 	"sync"
 
@@ -67,22 +69,18 @@ type Cache struct {
 	Shape  Shape
 	Layers []Layer
 
-	mu      sync.Mutex
-	pages   []int32 // free
-	slots   []int   // free
-	limit   int     // pages in all
-	waiting []*waiter
-}
-
-// waiter is an admission that does not fit yet. Admissions are served in order.
-type waiter struct {
-	pages int
-	ready chan *Sequence
+	mu    sync.Mutex
+	pages []int32 // free
+	uses  []int32 // of each page: how many sequences hold it
+	slots []int   // free
+	all   int     // slots in all
+	line  []*place
+	turns []*Turn
 }
 
 // New takes the memory of so many pages and slots from arena.
 func New(arena ops.Arena, shape Shape, pages, slots int) (*Cache, error) {
-	c := &Cache{Shape: shape, Layers: make([]Layer, len(shape.Attention)), limit: pages}
+	c := &Cache{Shape: shape, Layers: make([]Layer, len(shape.Attention)), all: slots}
 	for i, attention := range shape.Attention {
 		var err error
 		alloc := func(what string, n int64) (b ops.Buf) {
@@ -102,6 +100,7 @@ func New(arena ops.Arena, shape Shape, pages, slots int) (*Cache, error) {
 			return nil, err
 		}
 	}
+	c.uses = make([]int32, pages)
 	for page := pages - 1; page >= 0; page-- {
 		c.pages = append(c.pages, int32(page))
 	}
@@ -111,6 +110,29 @@ func New(arena ops.Arena, shape Shape, pages, slots int) (*Cache, error) {
 	return c, nil
 }
 
+// Slot lists the buffers of a slot: recurrent state and window of each delta net
+// layer.
+func (c *Cache) Slot(slot int) (bufs []ops.Buf) {
+	for i := range c.Layers {
+		if !c.Shape.Attention[i] {
+			state, window := c.Shape.state(), c.Shape.window()
+			bufs = append(bufs, c.Layers[i].State.Slice(int64(slot)*state, state), c.Layers[i].Window.Slice(int64(slot)*window, window))
+		}
+	}
+	return bufs
+}
+
+// Page lists the buffers of a page: keys and values of each attention layer.
+func (c *Cache) Page(page int32) (bufs []ops.Buf) {
+	for i := range c.Layers {
+		if c.Shape.Attention[i] {
+			n := c.Shape.page()
+			bufs = append(bufs, c.Layers[i].Keys.Slice(int64(page)*n, n), c.Layers[i].Values.Slice(int64(page)*n, n))
+		}
+	}
+	return bufs
+}
+
 // Sequence is one sequence's place in the cache.
 type Sequence struct {
 	Slot  int
@@ -118,58 +140,79 @@ type Sequence struct {
 	cache *Cache
 }
 
-// Acquire waits, in order of arrival, for a slot and the pages of so many
-// tokens.
-func (c *Cache) Acquire(ctx context.Context, tokens int) (*Sequence, error) {
-	need := PagesFor(tokens)
-	if need > c.limit {
-		return nil, fmt.Errorf("cache: %d tokens need %d pages, the pool has %d: lower the length or raise the context", tokens, need, c.limit)
-	}
-	w := &waiter{pages: need, ready: make(chan *Sequence, 1)}
-	c.mu.Lock()
-	c.waiting = append(c.waiting, w)
-	c.admit()
-	c.mu.Unlock()
-	select {
-	case s := <-w.ready:
-		return s, nil
-	case <-ctx.Done():
-		c.leave(w)
-		return nil, context.Cause(ctx)
-	}
+// Need is what an admission asks for: Count sequences with room for Tokens
+// positions each, which begin with the same Shared tokens. The full pages of
+// those exist once. Spare pages must be free beside, and stay free.
+type Need struct {
+	Tokens, Count, Shared, Spare int
 }
 
-// admit serves waiters from the front while they fit.
-func (c *Cache) admit() {
-	for len(c.waiting) > 0 && len(c.slots) > 0 && c.waiting[0].pages <= len(c.pages) {
-		w := c.waiting[0]
-		c.waiting = c.waiting[1:]
-		rest := len(c.pages) - w.pages
-		s := &Sequence{Slot: c.slots[len(c.slots)-1], Pages: append([]int32(nil), c.pages[rest:]...), cache: c}
-		c.pages, c.slots = c.pages[:rest], c.slots[:len(c.slots)-1]
-		w.ready <- s
+// Pages returns the pages that the admission takes.
+func (n Need) Pages() int {
+	full := n.Shared / ops.PageTokens
+	if n.Count == 1 {
+		full = 0
 	}
+	return full + n.Count*(PagesFor(n.Tokens)-full)
 }
 
-// leave takes back an admission whose caller has gone.
-func (c *Cache) leave(w *waiter) {
-	c.mu.Lock()
-	for i, other := range c.waiting {
-		if other == w {
-			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
-			break
+// Fits says whether the admission fits in an empty cache.
+func (c *Cache) Fits(n Need) bool { return n.Count <= c.all && n.Pages() <= len(c.uses) }
+
+// take admits what fits. The caller holds the lock.
+func (c *Cache) take(n Need) ([]*Sequence, bool) {
+	if n.Count > len(c.slots) || n.Pages()+n.Spare > len(c.pages) {
+		return nil, false
+	}
+	var shared []int32
+	if n.Count > 1 {
+		shared = c.grab(n.Shared / ops.PageTokens)
+	}
+	made := make([]*Sequence, n.Count)
+	for i := range made {
+		s := &Sequence{cache: c}
+		s.Slot, c.slots = c.slots[len(c.slots)-1], c.slots[:len(c.slots)-1]
+		s.Pages = append(append(make([]int32, 0, PagesFor(n.Tokens)), shared...), c.grab(PagesFor(n.Tokens)-len(shared))...)
+		for _, page := range s.Pages {
+			c.uses[page]++
 		}
+		made[i] = s
 	}
-	c.admit() // those behind w may fit now
-	c.mu.Unlock()
-	select {
-	case s := <-w.ready: // it was served at the same moment
-		s.Release()
-	default:
-	}
+	return made, true
 }
 
-// Release gives slot and pages back. A second call does nothing.
+// grab takes n pages, which are there, off the pool. The result is valid until
+// pages come back.
+func (c *Cache) grab(n int) []int32 {
+	rest := len(c.pages) - n
+	taken := c.pages[rest:]
+	c.pages = c.pages[:rest]
+	return taken
+}
+
+// Grow takes pages until the sequence has room for so many tokens, and says
+// whether there were enough. It does not stand in line: whoever grows was
+// admitted before all who wait.
+func (s *Sequence) Grow(tokens int) bool {
+	more := PagesFor(tokens) - len(s.Pages)
+	if more <= 0 {
+		return true
+	}
+	c := s.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if more > len(c.pages) {
+		return false
+	}
+	for _, page := range c.grab(more) {
+		c.uses[page]++
+		s.Pages = append(s.Pages, page)
+	}
+	return true
+}
+
+// Release gives slot and pages back; shared pages are free when the last
+// sequence lets go. A second call does nothing.
 func (s *Sequence) Release() {
 	c := s.cache
 	if c == nil {
@@ -177,15 +220,22 @@ func (s *Sequence) Release() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.pages = append(c.pages, s.Pages...)
+	for _, page := range s.Pages {
+		if c.uses[page]--; c.uses[page] == 0 {
+			c.pages = append(c.pages, page)
+		}
+	}
 	c.slots = append(c.slots, s.Slot)
 	s.cache, s.Pages = nil, nil
-	c.admit()
+	c.serve()
 }
 
 // Free returns the free pages and slots, and how many admissions wait.
 func (c *Cache) Free() (pages, slots, waiting int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.pages), len(c.slots), len(c.waiting)
+	return len(c.pages), len(c.slots), len(c.line)
 }
+
+// Size returns the pages and slots there are.
+func (c *Cache) Size() (pages, slots int) { return len(c.uses), c.all }

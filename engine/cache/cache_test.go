@@ -144,3 +144,93 @@ func TestAcquireRefusesWhatNeverFits(t *testing.T) {
 	}
 	held.Release()
 }
+
+// Sequences that begin with the same tokens share full pages, which come back
+// when the last lets go, and nothing else.
+func TestSharedPages(t *testing.T) {
+	c := newCache(t, 10, 3)
+	turn := c.NewTurn()
+	need := Need{Tokens: 4 * ops.PageTokens, Count: 3, Shared: 2*ops.PageTokens + 1}
+	if need.Pages() != 2+3*2 || !c.Fits(need) || c.Fits(Need{Tokens: 4 * ops.PageTokens, Count: 3}) {
+		t.Errorf("three sequences of 4 pages, 2 of them shared, need %d pages", need.Pages())
+	}
+	forks, ok := turn.TryAcquire(need)
+	if pages, slots, _ := c.Free(); !ok || pages != 2 || slots != 0 {
+		t.Fatalf("%v; %d pages and %d slots are left", ok, pages, slots)
+	}
+	for _, f := range forks[1:] {
+		if !slices.Equal(f.Pages[:2], forks[0].Pages[:2]) || slices.Contains(f.Pages[2:], forks[0].Pages[2]) || f.Pages[2] == forks[0].Pages[3] {
+			t.Errorf("pages %v beside %v", f.Pages, forks[0].Pages)
+		}
+	}
+	if !forks[1].Grow(6*ops.PageTokens) || forks[2].Grow(4*ops.PageTokens+1) || !forks[2].Grow(1) {
+		t.Error("two pages were free to grow into, not three")
+	}
+	for i, want := range []int{2, 6, 10} {
+		forks[i].Release()
+		if pages, slots, _ := c.Free(); pages != want || slots != i+1 {
+			t.Errorf("after release %d: %d pages and %d slots are free", i, pages, slots)
+		}
+	}
+}
+
+// Who asks again and who waits stand in one line.
+func TestTurnsAndWaitersShareTheLine(t *testing.T) {
+	c := newCache(t, 4, 4)
+	first, err := c.Acquire(context.Background(), 3*ops.PageTokens)
+	if err != nil {
+		t.Fatal(err)
+	}
+	turn := c.NewTurn()
+	long := Need{Tokens: 2 * ops.PageTokens, Count: 1}
+	if _, ok := turn.TryAcquire(long); ok {
+		t.Fatal("two pages of one")
+	}
+	if _, ok := turn.TryAcquire(Need{Tokens: 1, Count: 1, Spare: 1}); ok {
+		t.Error("admitted without the spare page")
+	}
+	got := make(chan *Sequence)
+	go func() {
+		s, err := c.Acquire(context.Background(), 1) // would fit, but comes later
+		if err != nil {
+			t.Error(err)
+		}
+		got <- s
+	}()
+	for _, _, waiting := c.Free(); waiting < 2; _, _, waiting = c.Free() {
+		time.Sleep(time.Millisecond)
+	}
+	first.Release()
+	<-turn.Ready
+	select {
+	case <-got:
+		t.Fatal("a later waiter was served before the turn")
+	default:
+	}
+	mine, ok := turn.TryAcquire(long)
+	if !ok {
+		t.Fatal("the turn's time came and it was refused")
+	}
+	second := <-got
+	blocked, ok := turn.TryAcquire(Need{Tokens: 2 * ops.PageTokens, Count: 1})
+	if ok {
+		t.Fatalf("%v of one page", blocked)
+	}
+	go func() {
+		s, err := c.Acquire(context.Background(), 1)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- s
+	}()
+	for _, _, waiting := c.Free(); waiting < 2; _, _, waiting = c.Free() {
+		time.Sleep(time.Millisecond)
+	}
+	turn.Leave()
+	for _, s := range []*Sequence{mine[0], second, <-got} {
+		s.Release()
+	}
+	if pages, slots, waiting := c.Free(); pages != 4 || slots != 4 || waiting != 0 {
+		t.Errorf("in the end %d pages, %d slots, %d waiting", pages, slots, waiting)
+	}
+}

@@ -14,7 +14,7 @@ import (
 
 func run(t *testing.T, model string, goldens fs.FS, golden string) *Report {
 	t.Helper()
-	m, err := engine.Open(context.Background(), os.DirFS(model), engine.Options{Name: filepath.Base(model)})
+	m, err := engine.Open(context.Background(), os.DirFS(model), engine.Options{Name: filepath.Base(model), Numerics: "exact"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,266 @@
+package sched
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/roundhouse-ai/roundhouse/engine/cache"
+	"github.com/roundhouse-ai/roundhouse/engine/ops"
+)
+
+// fake is a machine whose state is hashes: a slot's is of all tokens read, in
+// which form, and a row of logits is of the slot's state and of every entry of
+// the pages. Whatever is mixed up changes all tokens that follow.
+type fake struct {
+	lock   sync.Mutex
+	slots  []slot
+	pages  [][ops.PageTokens]uint64
+	rows   []uint64
+	chunk  int
+	broken error
+	stuck  bool    // steps end only when abandoned
+	steps  []shape // of each step
+}
+
+type slot struct {
+	read  int
+	state uint64
+}
+
+type shape struct{ decodes, chunk int }
+
+func mix(words ...uint64) uint64 {
+	h := uint64(0x9E3779B97F4A7C15)
+	for _, w := range words {
+		h = (h ^ w) * 0xBF58476D1CE4E5B9
+		h ^= h >> 29
+	}
+	return h
+}
+
+// form is the arithmetic form as a hash sees it: decode and replay are one.
+func form(kind ops.SegmentKind) uint64 { return uint64(min(kind, ops.Decode)) }
+
+func (f *fake) Lock()   { f.lock.Lock() }
+func (f *fake) Unlock() { f.lock.Unlock() }
+
+func (f *fake) Step(ctx context.Context, step *ops.Step) error {
+	if f.stuck {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if f.broken != nil {
+		return f.broken
+	}
+	f.rows = f.rows[:0]
+	ids, used := step.IDs, map[int]bool{}
+	var s shape
+	for _, g := range step.Segments {
+		at := &f.slots[g.Slot]
+		if g.Start == 0 {
+			*at = slot{}
+		}
+		switch {
+		case used[g.Slot]:
+			return fmt.Errorf("slot %d twice in a step", g.Slot)
+		case at.read != g.Start:
+			return fmt.Errorf("segment starts at %d, its slot is at %d", g.Start, at.read)
+		case g.Kind == ops.Prefill && g.Start%ops.ChunkTokens != 0:
+			return fmt.Errorf("prefill starts at %d", g.Start)
+		case g.Len < 1 || g.Len > f.chunk || g.Kind == ops.Decode && g.Len != 1:
+			return fmt.Errorf("%v of %d tokens", g.Kind, g.Len)
+		}
+		used[g.Slot] = true
+		if g.Kind == ops.Decode {
+			s.decodes++
+		} else if s.chunk += g.Len; s.chunk != g.Len {
+			return errors.New("two chunks in a step")
+		}
+		wanted := g.Logits
+		for i := range g.Len {
+			position := g.Start + i
+			f.pages[g.Pages[position/ops.PageTokens]][position%ops.PageTokens] = mix(uint64(ids[i]), uint64(position), form(g.Kind))
+			at.state = mix(at.state, uint64(ids[i]), form(g.Kind))
+			for len(wanted) > 0 && wanted[0] == i {
+				row := at.state
+				for p := range position + 1 {
+					row = mix(row, f.pages[g.Pages[p/ops.PageTokens]][p%ops.PageTokens])
+				}
+				f.rows, wanted = append(f.rows, row), wanted[1:]
+			}
+		}
+		at.read += g.Len
+		ids = ids[g.Len:]
+	}
+	if len(f.rows) != len(step.Sampling) || len(step.Samples) != len(step.Sampling) || len(ids) != 0 {
+		return fmt.Errorf("%d rows, %d draws, %d samples, %d ids left", len(f.rows), len(step.Sampling), len(step.Samples), len(ids))
+	}
+	for i := range step.Sampling {
+		step.Samples[i].Token.ID = token(f.rows[i], step.Sampling[i].Seed)
+		step.Samples[i].Watched = watched(f.rows[i], step.Sampling[i].Watch)
+	}
+	f.steps = append(f.steps, s)
+	return nil
+}
+
+const vocabulary = 97
+
+func token(row, seed uint64) int32 { return int32(mix(row, seed) % vocabulary) }
+
+func watched(row uint64, id int32) ops.Candidate {
+	return ops.Candidate{ID: id, Logprob: -float32(mix(row, uint64(id)) % 1000)}
+}
+
+func (f *fake) Row(dst []float32, i int) ([]float32, error) {
+	return append(dst[:0], float32(f.rows[i]%(1<<20))), nil
+}
+
+func (f *fake) CopySlot(dst, src int) error {
+	f.slots[dst] = f.slots[src]
+	return nil
+}
+
+func (f *fake) CopyPage(dst, src int32) error {
+	f.pages[dst] = f.pages[src]
+	return nil
+}
+
+func (f *fake) Save(place *cache.Sequence, tokens int) ([]byte, error) {
+	at := f.slots[place.Slot]
+	if at.read != tokens {
+		return nil, fmt.Errorf("saved at %d tokens, the slot is at %d", tokens, at.read)
+	}
+	out := binary.LittleEndian.AppendUint64(nil, at.state)
+	for p := range tokens {
+		out = binary.LittleEndian.AppendUint64(out, f.pages[place.Pages[p/ops.PageTokens]][p%ops.PageTokens])
+	}
+	return out, nil
+}
+
+func (f *fake) Load(place *cache.Sequence, tokens int, saved []byte) error {
+	f.slots[place.Slot] = slot{read: tokens, state: binary.LittleEndian.Uint64(saved)}
+	for p := range tokens {
+		f.pages[place.Pages[p/ops.PageTokens]][p%ops.PageTokens] = binary.LittleEndian.Uint64(saved[8+8*p:])
+	}
+	return nil
+}
+
+// sampler keys each draw with all tokens accepted before; on the host, it draws
+// from the row itself.
+type sampler struct {
+	seed uint64
+	host bool
+}
+
+func (s *sampler) Draw(position, _ int) ops.Sampling {
+	sampling := ops.Sampling{Seed: mix(s.seed, uint64(position)), Watch: -1}
+	if s.host {
+		sampling.Window = 1
+	}
+	return sampling
+}
+
+func (s *sampler) Choose(out *ops.Sample, row func() ([]float32, error)) error {
+	if !s.host {
+		return nil
+	}
+	logits, err := row()
+	if err == nil {
+		out.Token.ID = token(uint64(logits[0]), s.seed)
+	}
+	return err
+}
+
+func (s *sampler) Accept(id int32) { s.seed = mix(s.seed, uint64(id)) }
+
+// solo is what a stream must draw, and the scores of its prompt, worked out
+// without machine or scheduler.
+func solo(prompt []int32, tokens int, s *sampler, end int32) (ids []int32, scores []ops.Candidate) {
+	var state uint64
+	var entries []uint64
+	read := func(id int32, kind ops.SegmentKind) (row uint64) {
+		entries = append(entries, mix(uint64(id), uint64(len(entries)), form(kind)))
+		state = mix(state, uint64(id), form(kind))
+		row = state
+		for _, e := range entries {
+			row = mix(row, e)
+		}
+		return row
+	}
+	var row uint64
+	for i, id := range prompt {
+		row = read(id, ops.Prefill)
+		if i+1 < len(prompt) {
+			scores = append(scores, watched(row, prompt[i+1]))
+		}
+	}
+	for {
+		id := token(row, s.Draw(len(entries), 0).Seed)
+		if s.host {
+			id = token(row%(1<<20), s.seed)
+		}
+		s.Accept(id)
+		if ids = append(ids, id); id == end || len(ids) == tokens {
+			return ids, scores
+		}
+		row = read(id, ops.Decode)
+	}
+}
+
+// bench is a scheduler on a fake machine.
+type bench struct {
+	*Scheduler
+	fake  *fake
+	cache *cache.Cache
+}
+
+func newBench(pages, slots int, opts Options) *bench {
+	c, err := cache.New(nil, cache.Shape{}, pages, slots)
+	if err != nil {
+		panic(err)
+	}
+	f := &fake{slots: make([]slot, slots), pages: make([][ops.PageTokens]uint64, pages), chunk: opts.Chunk}
+	return &bench{New(f, c, opts), f, c}
+}
+
+var errClosed = errors.New("closed")
+
+// close ends the scheduler and checks that everything came back.
+func (b *bench) close(t interface{ Errorf(string, ...any) }) {
+	b.Close(errClosed)
+	pages, slots := b.cache.Size()
+	if p, s, waiting := b.cache.Free(); p != pages || s != slots || waiting != 0 {
+		t.Errorf("in the end %d of %d pages, %d of %d slots are free, %d wait", p, pages, s, slots, waiting)
+	}
+	if st := b.Stats(); st.Queued+st.Running+st.Swapped != 0 {
+		t.Errorf("in the end %+v", st)
+	}
+}
+
+func prompt(seed uint64, n int) []int32 {
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = int32(mix(seed, uint64(i)) % vocabulary)
+	}
+	return ids
+}
+
+// submit queues a request of one choice.
+func (b *bench) submit(ctx context.Context, t testing.TB, req Request) *Stream {
+	t.Helper()
+	if req.Ends == nil {
+		req.Ends = func(int32) bool { return false }
+	}
+	if req.Ahead == 0 {
+		req.Ahead = 4
+	}
+	streams, err := b.Submit(req, []Choice{{ctx, &sampler{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return streams[0]
+}

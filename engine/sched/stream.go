@@ -1,0 +1,161 @@
+package sched
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/roundhouse-ai/roundhouse/engine/cache"
+	"github.com/roundhouse-ai/roundhouse/engine/ops"
+)
+
+// Sampler turns rows of logits into the tokens of one stream.
+type Sampler interface {
+	// Draw says what to do with the row that decides the token at position.
+	Draw(position, candidates int) ops.Sampling
+	// Choose finishes what the device could not; row fetches all logits.
+	Choose(out *ops.Sample, row func() ([]float32, error)) error
+	// Accept adds a token to the history.
+	Accept(id int32)
+}
+
+// Request is what the scheduler needs to know of a completion.
+type Request struct {
+	Prompt    []int32
+	MaxTokens int // positive
+	// Priority orders the queue: a step of it counts as much as Ageing of waiting.
+	Priority int
+	// Ends says whether a token ends the stream. The scheduler's goroutine calls it.
+	Ends       func(id int32) bool
+	Candidates int
+	// PromptCandidates, when not nil, asks for a sample of every prompt token but
+	// the first.
+	PromptCandidates *int
+	// Ahead is how many tokens may be drawn that nobody has taken: a stream
+	// that is so far ahead of its consumer skips steps. At least 1.
+	Ahead int
+}
+
+// Choice is one completion of a request: who waits for it, and how it draws.
+type Choice struct {
+	// Context ends the stream at the next border of steps, or of phases where
+	// nobody else is in the step, and gives its memory back.
+	Context context.Context
+	Sampler Sampler
+}
+
+// End says how a stream ended.
+type End struct {
+	Err    error
+	Reason string // as in Stats.Finished
+	// Prompt has a sample for every prompt token but the first, where asked for.
+	Prompt                  []ops.Sample
+	Queued, Prefill, Decode time.Duration
+}
+
+// Stream is one completion in the making.
+type Stream struct {
+	s       *Scheduler
+	req     *Request
+	ctx     context.Context
+	unwatch func() bool
+	sampler Sampler
+
+	tokens  chan ops.Sample
+	ahead   atomic.Int64 // tokens drawn and not taken
+	stopped atomic.Bool
+
+	// Owned by the scheduler's goroutine until tokens is closed.
+	ids   []int32 // prompt and drawn tokens
+	read  int     // of them in the cache
+	drawn int
+	place *cache.Sequence // nil while queued or put aside
+	saved []byte          // what a swap took off the machine
+	row   []float32       // logits that the sampler fetched
+
+	queued, started, prefilled time.Time
+	end                        End
+}
+
+// Tokens delivers the tokens in order; it is closed when the stream has ended
+// and its memory is given back.
+func (t *Stream) Tokens() <-chan ops.Sample { return t.tokens }
+
+// Taken tells that one more token was looked at and did not end the stream.
+func (t *Stream) Taken() {
+	if t.ahead.Add(-1) == int64(t.req.Ahead)-1 {
+		t.s.poke() // it was skipping steps
+	}
+}
+
+// Stop ends the stream at the next border of steps: its text is complete.
+func (t *Stream) Stop() {
+	t.stopped.Store(true)
+	t.s.poke()
+}
+
+// Wait drops the tokens that are left and returns how the stream ended.
+func (t *Stream) Wait() End {
+	for range t.tokens {
+		continue
+	}
+	return t.end
+}
+
+// ended returns why the stream must not go on, "" when it may.
+func (t *Stream) ended() (reason string, err error) {
+	switch {
+	case t.stopped.Load():
+		return "stop", nil
+	case t.ctx.Err() != nil:
+		return "cancelled", context.Cause(t.ctx)
+	}
+	return "", nil
+}
+
+// group is what is admitted and put aside as one: the choices of a request
+// until its prompt is read, by the first of them for all; then each alone.
+type group struct {
+	streams []*Stream
+	arrived time.Time // less what its priority is worth
+	order   uint64    // of admission
+	scores  []ops.Sample
+}
+
+func (g *group) first() *Stream { return g.streams[0] }
+
+// reading says whether the group has more to read than the last drawn token.
+func (g *group) reading() bool {
+	t := g.first()
+	return len(t.ids)-t.read > 1 || t.drawn == 0
+}
+
+// need is what the group takes to be admitted, or to come back.
+func (s *Scheduler) need(g *group, spare int) cache.Need {
+	t := g.first()
+	tokens := len(t.req.Prompt) + t.req.MaxTokens
+	if s.opts.Overcommit == "" {
+		spare = 0
+	} else {
+		tokens = min(tokens, len(t.ids)+1)
+	}
+	return cache.Need{Tokens: tokens, Count: len(g.streams), Shared: len(t.req.Prompt), Spare: spare}
+}
+
+// waits says whether the stream is as far ahead of its consumer as it may be.
+func (t *Stream) waits() bool { return t.ahead.Load() >= int64(t.req.Ahead) }
+
+// push hands a token to the consumer. There is room: see waits.
+func (t *Stream) push(sample *ops.Sample) {
+	out := *sample
+	out.Candidates, out.Window = slices.Clone(sample.Candidates), nil
+	t.ahead.Add(1)
+	t.tokens <- out
+}
+
+// lost says what a stream gets whose step, or way back, failed.
+func lost(err error) error {
+	return fmt.Errorf("the stream's state is lost, send the request again: %w", err)
+}
