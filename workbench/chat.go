@@ -12,7 +12,6 @@ import (
 	"syscall"
 
 	"github.com/roundhouse-ai/roundhouse/engine"
-	"github.com/roundhouse-ai/roundhouse/workbench/openai"
 	"github.com/roundhouse-ai/roundhouse/workbench/term"
 )
 
@@ -71,7 +70,7 @@ func (a *App) message(ctx context.Context, once *string) (string, error) {
 	return string(data), nil
 }
 
-func (a *App) conversation(model openai.Model, opts ChatOptions) (*Conversation, error) {
+func (a *App) conversation(model Talker, opts ChatOptions) (*Conversation, error) {
 	c, err := NewConversation(model, a.Config.Chat.SpecialTokens == "allow")
 	if err != nil {
 		return nil, err
@@ -86,7 +85,7 @@ func (a *App) conversation(model openai.Model, opts ChatOptions) (*Conversation,
 }
 
 // once prints one answer and nothing else.
-func (a *App) once(ctx context.Context, model openai.Model, opts ChatOptions, message string) error {
+func (a *App) once(ctx context.Context, model Talker, opts ChatOptions, message string) error {
 	c, err := a.conversation(model, opts)
 	if err != nil {
 		return err
@@ -127,7 +126,7 @@ func cutShort(info engine.Info, p Params, r engine.Result) string {
 }
 
 // talk converses until the input ends, /quit, or a SIGTERM.
-func (a *App) talk(ctx context.Context, model openai.Model, opts ChatOptions) error {
+func (a *App) talk(ctx context.Context, model Talker, opts ChatOptions) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer stop()
 	c, err := a.conversation(model, opts)

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/roundhouse-ai/roundhouse/engine"
 	"github.com/roundhouse-ai/roundhouse/engine/chat"
+	"github.com/roundhouse-ai/roundhouse/engine/sample"
 	"github.com/roundhouse-ai/roundhouse/engine/tokenizer"
 	"github.com/roundhouse-ai/roundhouse/workbench/openai"
 )
@@ -20,10 +22,19 @@ type Conversation struct {
 	System string
 	Params Params
 
-	model        openai.Model
+	model        Talker
 	allowSpecial bool // control tokens in messages count, as config's chat.special_tokens allows
 	turns        []turn
 	retries      uint32 // of the last answer: with a fixed seed each draws anew
+}
+
+// Talker is what a conversation needs of a model; *engine.Model is one.
+type Talker interface {
+	Info() engine.Info
+	Tokenizer() *tokenizer.Tokenizer // nil if there is none
+	Template() *chat.Template        // nil if there is none
+	SpecialTokens() *chat.Map
+	Generate(ctx context.Context, req engine.Request, emit func(engine.Token) error) (engine.Result, error)
 }
 
 // turn is a message.
@@ -43,7 +54,7 @@ type Params struct {
 }
 
 // NewConversation begins a dialogue with the model's own sampling parameters.
-func NewConversation(model openai.Model, allowSpecial bool) (*Conversation, error) {
+func NewConversation(model Talker, allowSpecial bool) (*Conversation, error) {
 	if model.Tokenizer() == nil || model.Template() == nil {
 		return nil, fmt.Errorf("model %s has no tokenizer.json or no chat template: it can only complete text and token ids (/v1/completions)", model.Info().Name)
 	}
@@ -97,6 +108,7 @@ func (c *Conversation) answer(ctx context.Context, show func(text string, though
 	request := engine.Request{
 		Prompt: prompt, MaxTokens: c.Params.MaxTokens, Sampling: c.Params.Sampling, Stop: c.Params.Stop, Choice: c.retries,
 	}
+	openai.Complete(&request.Sampling, c.model.Tokenizer())
 	request.Sampling.Seed = rand.Uint64()
 	if c.Params.Seed != nil {
 		request.Sampling.Seed = *c.Params.Seed
@@ -172,15 +184,18 @@ func (p *Params) Set(name, value string, defaults engine.Sampling) error {
 	if value == "default" {
 		value = ""
 	}
+	if f, ok := p.float(name, &defaults); ok {
+		return setFloat(f.target, value, f.otherwise, f.low, f.high)
+	}
 	switch name {
-	case "temperature":
-		return setFloat(&p.Temperature, value, defaults.Temperature, 0, 100)
-	case "top_p":
-		return setFloat(&p.TopP, value, defaults.TopP, 0, 1)
-	case "min_p":
-		return setFloat(&p.MinP, value, defaults.MinP, 0, 1)
 	case "top_k":
 		return setInt(&p.TopK, value, defaults.TopK)
+	case "dry_allowed_length":
+		return setInt(&p.DRY.AllowedLength, value, defaults.DRY.AllowedLength)
+	case "repeat_last_n":
+		return setInt(&p.PenaltyLastN, value, defaults.PenaltyLastN)
+	case "samplers":
+		return setOrder(&p.Order, value, defaults.Order)
 	case "max_tokens":
 		return setInt(&p.MaxTokens, value, 0)
 	case "seed":
@@ -214,7 +229,51 @@ func (p *Params) Set(name, value string, defaults engine.Sampling) error {
 	return nil
 }
 
-var paramNames = []string{"temperature", "top_k", "top_p", "min_p", "seed", "max_tokens", "stop", "thinking"}
+// floatParam is a parameter that is a number.
+type floatParam struct {
+	target               *float32
+	otherwise, low, high float32
+}
+
+// float finds a number by its name in the API; bounds are wider than there.
+func (p *Params) float(name string, d *engine.Sampling) (floatParam, bool) {
+	s := &p.Sampling
+	f, ok := map[string]floatParam{
+		"temperature": {&s.Temperature, d.Temperature, 0, 100}, "top_p": {&s.TopP, d.TopP, 0, 1}, "min_p": {&s.MinP, d.MinP, 0, 1},
+		"typical_p": {&s.Typical, d.Typical, 0, 1}, "top_n_sigma": {&s.TopNSigma, d.TopNSigma, 0, 100},
+		"xtc_probability": {&s.XTCProbability, d.XTCProbability, 0, 1}, "xtc_threshold": {&s.XTCThreshold, d.XTCThreshold, 0, 1},
+		"dynatemp_range": {&s.DynamicRange, d.DynamicRange, 0, 100}, "dynatemp_exponent": {&s.DynamicExponent, d.DynamicExponent, 0, 10},
+		"mirostat_tau": {&s.Mirostat.Tau, d.Mirostat.Tau, 0, 20}, "mirostat_eta": {&s.Mirostat.Eta, d.Mirostat.Eta, 0, 1},
+		"repetition_penalty": {&s.Repetition, d.Repetition, .01, 10},
+		"presence_penalty":   {&s.Presence, d.Presence, -2, 2}, "frequency_penalty": {&s.Frequency, d.Frequency, -2, 2},
+		"dry_multiplier": {&s.DRY.Multiplier, d.DRY.Multiplier, 0, 100}, "dry_base": {&s.DRY.Base, d.DRY.Base, 1, 100},
+	}[name]
+	return f, ok
+}
+
+var paramNames = []string{
+	"temperature", "top_k", "top_p", "min_p", "typical_p", "top_n_sigma", "xtc_probability", "xtc_threshold",
+	"dynatemp_range", "dynatemp_exponent", "mirostat_tau", "mirostat_eta", "repetition_penalty", "presence_penalty", "frequency_penalty",
+	"dry_multiplier", "dry_base", "dry_allowed_length", "repeat_last_n", "samplers", "seed", "max_tokens", "stop", "thinking",
+}
+
+// setOrder reads stages with commas between them.
+func setOrder(target *[]sample.Stage, text string, otherwise []sample.Stage) error {
+	if text == "" {
+		*target = otherwise
+		return nil
+	}
+	var order []sample.Stage
+	for name := range strings.SplitSeq(text, ",") {
+		stage := sample.Stage(strings.TrimSpace(name))
+		if !slices.Contains(sample.DefaultOrder, stage) || slices.Contains(order, stage) {
+			return fmt.Errorf("%q cannot be a sampler here: each once of %v, with commas between them", stage, sample.DefaultOrder)
+		}
+		order = append(order, stage)
+	}
+	*target = order
+	return nil
+}
 
 func setFloat(target *float32, text string, otherwise, low, high float32) error {
 	if text == "" {
@@ -260,9 +319,25 @@ func (p *Params) rows() [][]string {
 	if len(p.Stop) > 0 {
 		stop = strings.Join(p.Stop, " | ")
 	}
-	return [][]string{
+	rows := [][]string{
 		{"temperature", text(p.Temperature, "0 (always the most likely token)")}, {"top_k", text(p.TopK, "0 (all)")},
 		{"top_p", text(p.TopP, "0 (all)")}, {"min_p", text(p.MinP, "0 (all)")},
-		{"seed", seed}, {"max_tokens", text(p.MaxTokens, "as many as fit")}, {"stop", stop}, {"thinking", thinking},
 	}
+	for _, name := range paramNames[4:] { // of the others only what is set
+		if f, ok := p.float(name, &engine.Sampling{}); ok && *f.target != 0 {
+			rows = append(rows, []string{name, text(*f.target, "0")})
+		}
+	}
+	if n := p.DRY.AllowedLength; n != 0 {
+		rows = append(rows, []string{"dry_allowed_length", strconv.Itoa(n)})
+	}
+	if n := p.PenaltyLastN; n != 0 {
+		rows = append(rows, []string{"repeat_last_n", strconv.Itoa(n)})
+	}
+	if p.Order != nil {
+		rows = append(rows, []string{"samplers", fmt.Sprint(p.Order)})
+	}
+	return append(rows, [][]string{
+		{"seed", seed}, {"max_tokens", text(p.MaxTokens, "as many as fit")}, {"stop", stop}, {"thinking", thinking},
+	}...)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/roundhouse-ai/roundhouse/engine"
 	"github.com/roundhouse-ai/roundhouse/engine/chat"
+	"github.com/roundhouse-ai/roundhouse/engine/sample"
 	"github.com/roundhouse-ai/roundhouse/engine/tokenizer"
 	"github.com/roundhouse-ai/roundhouse/workbench/demo"
 )
@@ -231,7 +232,7 @@ func TestParams(t *testing.T) {
 	defaults := engine.Sampling{Temperature: 0.7, TopK: 20, TopP: 0.9}
 	p := Params{Sampling: defaults}
 	for _, name := range paramNames {
-		value := map[string]string{"stop": "###", "thinking": "off"}[name]
+		value := map[string]string{"stop": "###", "thinking": "off", "samplers": "top_k, temperature"}[name]
 		if value == "" {
 			value = "1"
 		}
@@ -240,7 +241,12 @@ func TestParams(t *testing.T) {
 		}
 	}
 	seed, off := uint64(1), false
-	want := Params{Sampling: engine.Sampling{Temperature: 1, TopK: 1, TopP: 1, MinP: 1}, Seed: &seed, MaxTokens: 1, Stop: []string{"###"}, Thinking: &off}
+	want := Params{Sampling: engine.Sampling{
+		Temperature: 1, TopK: 1, TopP: 1, MinP: 1, Typical: 1, TopNSigma: 1, XTCProbability: 1, XTCThreshold: 1,
+		DRY: sample.DRY{Multiplier: 1, Base: 1, AllowedLength: 1}, Mirostat: sample.Mirostat{Tau: 1, Eta: 1},
+		DynamicRange: 1, DynamicExponent: 1, Repetition: 1, Presence: 1, Frequency: 1, PenaltyLastN: 1,
+		Order: []sample.Stage{sample.StageTopK, sample.StageTemperature},
+	}, Seed: &seed, MaxTokens: 1, Stop: []string{"###"}, Thinking: &off}
 	if diff := cmp.Diff(want, p); diff != "" {
 		t.Error(diff)
 	}
@@ -254,6 +260,7 @@ func TestParams(t *testing.T) {
 	}
 	for name, value := range map[string]string{
 		"temperature": "-1", "top_p": "1.1", "min_p": "NaN", "top_k": "-1", "max_tokens": "x", "seed": "-3", "thinking": "maybe", "heat": "1",
+		"samplers": "top_k,top_k", "presence_penalty": "3", "repetition_penalty": "0", "dry_base": "0.5", "repeat_last_n": "-1",
 	} {
 		if err := p.Set(name, value, defaults); err == nil {
 			t.Errorf("%s %s was taken", name, value)

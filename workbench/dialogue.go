@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/engine/sample"
 	"github.com/roundhouse-ai/roundhouse/workbench/term"
 )
 
@@ -213,6 +214,11 @@ func (c *Conversation) request() any {
 	if c.Params.Thinking != nil {
 		kwargs["enable_thinking"] = *c.Params.Thinking
 	}
+	p := &c.Params
+	mirostat := 0
+	if p.Mirostat.Tau > 0 {
+		mirostat = 2
+	}
 	return struct {
 		Model       string         `json:"model"`
 		Messages    []turn         `json:"messages"`
@@ -220,12 +226,30 @@ func (c *Conversation) request() any {
 		TopK        int            `json:"top_k,omitempty"`
 		TopP        float32        `json:"top_p,omitempty"`
 		MinP        float32        `json:"min_p,omitempty"`
+		Typical     float32        `json:"typical_p,omitempty"`
+		TopNSigma   float32        `json:"top_n_sigma,omitempty"`
+		XTC         float32        `json:"xtc_probability,omitempty"`
+		XTCFrom     float32        `json:"xtc_threshold,omitempty"`
+		Range       float32        `json:"dynatemp_range,omitempty"`
+		Exponent    float32        `json:"dynatemp_exponent,omitempty"`
+		Mirostat    int            `json:"mirostat,omitempty"`
+		Tau         float32        `json:"mirostat_tau,omitempty"`
+		Eta         float32        `json:"mirostat_eta,omitempty"`
+		Repetition  float32        `json:"repetition_penalty,omitempty"`
+		Presence    float32        `json:"presence_penalty,omitempty"`
+		Frequency   float32        `json:"frequency_penalty,omitempty"`
+		DRY         float32        `json:"dry_multiplier,omitempty"`
+		DRYBase     float32        `json:"dry_base,omitempty"`
+		DRYLength   int            `json:"dry_allowed_length,omitempty"`
+		LastN       int            `json:"repeat_last_n,omitempty"`
+		Order       []sample.Stage `json:"samplers,omitempty"`
 		Seed        *uint64        `json:"seed,omitempty"`
 		MaxTokens   int            `json:"max_tokens,omitempty"`
 		Stop        []string       `json:"stop,omitempty"`
 		Kwargs      map[string]any `json:"chat_template_kwargs,omitempty"`
 	}{
-		c.model.Info().Name, messages, c.Params.Temperature, c.Params.TopK, c.Params.TopP, c.Params.MinP,
-		c.Params.Seed, c.Params.MaxTokens, c.Params.Stop, kwargs,
+		c.model.Info().Name, messages, p.Temperature, p.TopK, p.TopP, p.MinP, p.Typical, p.TopNSigma, p.XTCProbability, p.XTCThreshold,
+		p.DynamicRange, p.DynamicExponent, mirostat, p.Mirostat.Tau, p.Mirostat.Eta, p.Repetition, p.Presence, p.Frequency,
+		p.DRY.Multiplier, p.DRY.Base, p.DRY.AllowedLength, p.PenaltyLastN, p.Order, p.Seed, p.MaxTokens, p.Stop, kwargs,
 	}
 }

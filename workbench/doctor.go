@@ -19,6 +19,7 @@ import (
 	"github.com/roundhouse-ai/roundhouse/workbench/check"
 	"github.com/roundhouse-ai/roundhouse/workbench/config"
 	"github.com/roundhouse-ai/roundhouse/workbench/inspect"
+	"github.com/roundhouse-ai/roundhouse/workbench/machine"
 	"github.com/roundhouse-ai/roundhouse/workbench/term"
 )
 
@@ -28,10 +29,13 @@ type Doctor struct {
 	Version  Version         `json:"version"`
 	Time     time.Time       `json:"time"`
 	Hardware Hardware        `json:"hardware"`
+	Plan     Plan            `json:"plan"`
 	Settings []config.Value  `json:"settings"`
 	Model    string          `json:"model"`
 	Inspect  *inspect.Report `json:"inspect"` // with the hash of every file's header
 	Check    *check.Report   `json:"check"`
+	Memory   machine.Memory  `json:"memory"` // of this program, the check's peak included
+	Advice   []string        `json:"advice"`
 	Problems []string        `json:"problems"` // what kept a part from being made
 }
 
@@ -42,6 +46,9 @@ type Hardware struct {
 	Flags           []string `json:"flags"`
 	MemoryTotal     int64    `json:"memory_total,omitempty"`
 	MemoryAvailable int64    `json:"memory_available,omitempty"`
+
+	Bandwidth *machine.Bandwidth `json:"bandwidth,omitempty"` // where it was measured
+	NVIDIA    *machine.NVIDIA    `json:"nvidia,omitempty"`    // where it was looked for
 }
 
 // NewHardware asks the machine.
@@ -111,7 +118,19 @@ func (d *Doctor) sound() bool {
 
 // diagnose goes on where a part fails: that is what the report is for.
 func (a *App) diagnose(ctx context.Context) (*Doctor, error) {
-	d := &Doctor{Version: a.Version, Time: time.Now().UTC(), Hardware: NewHardware(), Settings: a.Config.Values(), Problems: []string{}}
+	d := &Doctor{Version: a.Version, Time: time.Now().UTC(), Hardware: NewHardware(), Settings: a.Config.Values(), Advice: []string{}, Problems: []string{}}
+	bandwidth, err := a.bandwidth(ctx)
+	if err != nil {
+		return nil, err
+	}
+	gpus := machine.FindNVIDIA()
+	d.Hardware.Bandwidth, d.Hardware.NVIDIA = &bandwidth, &gpus
+	d.Plan = a.plan()
+	watch := machine.Watch()
+	defer func() {
+		d.Memory = watch()
+		d.Advice = append(d.Advice, a.advice(d)...)
+	}()
 	folder, err := a.Folder()
 	if err != nil {
 		d.Problems = append(d.Problems, err.Error())
@@ -138,17 +157,24 @@ func (a *App) printDoctor(d *Doctor, path string) error {
 	rows := [][]string{
 		{"program", d.Version.String()},
 		{"processor", strings.TrimSpace(fmt.Sprintf("%s, %d cores", d.Hardware.CPU, d.Hardware.Cores))},
+		{"features", strings.Join(d.Hardware.Flags, " ")},
 		{"memory", memory},
-		{"model", d.Model},
 	}
+	rows = append(rows, bandwidthRows(*d.Hardware.Bandwidth)...)
+	rows = append(rows, []string{"NVIDIA devices", nvidiaText(*d.Hardware.NVIDIA)},
+		[]string{"runs on", d.Plan.Engine}, []string{"kernels", d.Plan.Kernels + ": " + d.Plan.Why}, []string{"model", d.Model})
 	if d.Inspect != nil {
 		rows = append(rows, []string{"folder", fmt.Sprintf("%d files, %d tensors, %s, %d findings", len(d.Inspect.Files), d.Inspect.Tensors, term.Bytes(d.Inspect.Bytes), len(d.Inspect.Findings))})
 	}
 	if d.Check != nil {
 		rows = append(rows, []string{"check", string(d.Check.Verdict)})
 	}
+	rows = append(rows, memoryRows(d.Memory)...)
 	for _, problem := range d.Problems {
 		rows = append(rows, []string{"problem", problem})
+	}
+	for _, advice := range d.Advice {
+		rows = append(rows, []string{"advice", advice})
 	}
 	if path != "" {
 		rows = append(rows, []string{"report", path + " (no prompts, no keys)"})

@@ -77,7 +77,9 @@ func (a *App) open(ctx context.Context, folder Folder, report func(engine.Progre
 	settings := a.Config.Engine
 	model, err := engine.Open(ctx, folder.FS, engine.Options{
 		Name: folder.Name, Threads: settings.Threads, Context: settings.Context,
-		Streams: settings.Streams, PrefillChunk: settings.PrefillChunk, IgnoreMemory: settings.IgnoreMemory,
+		Streams: settings.Streams, Queue: settings.Queue, Overcommit: unless(settings.Overcommit, "off"),
+		Kernels: unless(settings.Kernels, "auto"), Numerics: unless(settings.Numerics, "auto"),
+		PrefillChunk: settings.PrefillChunk, IgnoreMemory: settings.IgnoreMemory,
 		Progress: func(p engine.Progress) {
 			progress.Update("loading "+p.Stage, p.Done, p.Total)
 			if report != nil {
@@ -92,4 +94,12 @@ func (a *App) open(ctx context.Context, folder Folder, report func(engine.Progre
 		a.Log.Warn("checkpoint", "model", folder.Name, "warning", warning)
 	}
 	return model, nil
+}
+
+// unless is "", the engine's word for its default, where a setting says so.
+func unless(value, otherwise string) string {
+	if value == otherwise {
+		return ""
+	}
+	return value
 }

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os/signal"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/workbench/metrics"
 	"github.com/roundhouse-ai/roundhouse/workbench/openai"
 	"github.com/roundhouse-ai/roundhouse/workbench/term"
 )
@@ -60,7 +62,8 @@ func (a *App) serve(ctx context.Context, work func(context.Context, *engine.Mode
 	if err != nil {
 		return err
 	}
-	server, err := a.server()
+	counters := metrics.New(a.Version.Version, a.Version.Commit)
+	server, err := a.server(counters.Handler())
 	if err != nil {
 		return err
 	}
@@ -78,7 +81,8 @@ func (a *App) serve(ctx context.Context, work func(context.Context, *engine.Mode
 	fmt.Fprintln(a.Out, url)
 	model, err := a.open(ctx, folder, server.SetProgress)
 	if err == nil {
-		server.SetModel(model)
+		counters.SetSource(model)
+		server.SetModel(counted{model, counters})
 		a.Log.Info("ready", "model", folder.Name, "url", url, "context", model.Info().Context, "backend", model.Info().Backend.Name)
 		fmt.Fprintln(a.Err, curl(url, folder.Name, a.Config.APIKey != ""))
 		err = work(ctx, model)
@@ -93,12 +97,25 @@ func (a *App) serve(ctx context.Context, work func(context.Context, *engine.Mode
 	return err
 }
 
-func (a *App) server() (*openai.Server, error) {
+// counted is a model whose requests are told to the metrics.
+type counted struct {
+	*engine.Model
+	counters *metrics.Metrics
+}
+
+// GenerateChoices implements openai.Model.
+func (c counted) GenerateChoices(ctx context.Context, req engine.Request, n int, emit func(choice int, t engine.Token) error) []engine.Outcome {
+	outcomes := c.Model.GenerateChoices(ctx, req, n, emit)
+	c.counters.Observe(outcomes)
+	return outcomes
+}
+
+func (a *App) server(counters http.Handler) (*openai.Server, error) {
 	settings := a.Config.Server
 	return openai.New(openai.Config{
 		Key: a.Config.APIKey, Hosts: settings.AllowedHosts, Origins: settings.AllowedOrigins,
-		MaxBody: int64(settings.MaxBody), Queue: settings.Queue, Grace: time.Duration(settings.ShutdownGrace),
-		SpecialTokens: a.Config.Chat.SpecialTokens, Version: a.Version, Log: a.Log.With(slog.String("part", "http")),
+		MaxBody: int64(settings.MaxBody), Grace: time.Duration(settings.ShutdownGrace),
+		SpecialTokens: a.Config.Chat.SpecialTokens, Version: a.Version, Metrics: counters, Log: a.Log.With(slog.String("part", "http")),
 	})
 }
 

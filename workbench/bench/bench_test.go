@@ -1,6 +1,3 @@
-// Package bench measures the demo model end to end, beside
-// transformers_demo.py, which does the same work with transformers: the same
-// weights, prompt lengths and number of tokens.
 package bench
 
 import (
@@ -15,13 +12,15 @@ import (
 // decoded is how many tokens a decode run makes.
 const decoded = 128
 
-func open(b *testing.B) *engine.Model {
+func open(b *testing.B) *engine.Model { return openFor(b, 4) }
+
+func openFor(b *testing.B, streams int) *engine.Model {
 	b.Helper()
 	fsys, ok := demo.FS()
 	if !ok {
 		b.Skip(demo.ErrLeftOut)
 	}
-	model, err := engine.Open(b.Context(), fsys, engine.Options{Name: demo.Name})
+	model, err := engine.Open(b.Context(), fsys, engine.Options{Name: demo.Name, Streams: streams})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -33,20 +32,9 @@ func open(b *testing.B) *engine.Model {
 	return model
 }
 
-// prompt is n ids spread over the vocabulary; transformers_demo.py has the
-// same.
-func prompt(n int) []int32 {
-	ids := make([]int32, n)
-	for i := range ids {
-		ids[i] = int32(3 + i*7919%4000)
-	}
-	return ids
-}
-
 func complete(b *testing.B, model *engine.Model, length, tokens int) engine.Result {
 	b.Helper()
-	request := engine.Request{Prompt: prompt(length), MaxTokens: tokens, IgnoreEOS: true}
-	result, err := model.Generate(b.Context(), request, func(engine.Token) error { return nil })
+	result, err := model.Generate(b.Context(), request(model, length, 0, tokens), func(engine.Token) error { return nil })
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -82,6 +70,24 @@ func BenchmarkDecode(b *testing.B) {
 				took += complete(b, model, length, decoded+1).Decode
 			}
 			b.ReportMetric(perSecond(decoded*b.N, took), "tok/s")
+		})
+	}
+}
+
+// BenchmarkDecodeStreams is the speed of so many streams together.
+func BenchmarkDecodeStreams(b *testing.B) {
+	for _, streams := range []int{1, 4, 8} {
+		b.Run(fmt.Sprint(streams), func(b *testing.B) {
+			model := openFor(b, streams)
+			var sum float64
+			for b.Loop() {
+				speed, err := Decode(b.Context(), model, 64, streams, decoded+1)
+				if err != nil {
+					b.Fatal(err)
+				}
+				sum += speed
+			}
+			b.ReportMetric(sum/float64(b.N), "tok/s")
 		})
 	}
 }

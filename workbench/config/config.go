@@ -39,17 +39,20 @@ type Models struct {
 
 // Engine bounds what the engine uses.
 type Engine struct {
-	Threads      int  `toml:"threads" help:"Threads of the CPU engine; 0 for one a core."`
-	Context      int  `toml:"context" help:"Longest prompt plus completion, in tokens; 0 for the engine's default."`
-	Streams      int  `toml:"streams" help:"Sequences that can run at once; 0 for 4."`
-	PrefillChunk int  `toml:"prefill_chunk" help:"Most prompt tokens of one step, a multiple of 64; 0 for 512."`
-	IgnoreMemory bool `toml:"ignore_memory" help:"Load even if the memory that is free does not suffice."`
+	Threads      int    `toml:"threads" help:"Threads of the CPU engine; 0 for one a core."`
+	Context      int    `toml:"context" help:"Longest prompt plus completion, in tokens; 0 for the engine's default."`
+	Streams      int    `toml:"streams" help:"Sequences that can run at once; 0 for 4."`
+	Queue        int    `toml:"queue" help:"Requests that may wait for a stream; more are answered with 429; 0 for 256."`
+	Overcommit   string `toml:"overcommit" help:"Admit streams before all that they may need is free, and when memory runs out put the newest aside by \"swap\" or \"rebuild\"; \"off\": never."`
+	Kernels      string `toml:"kernels" help:"Kernels of the CPU engine: portable, avx2 or avx512; \"auto\" for the best that the machine runs."`
+	Numerics     string `toml:"numerics" help:"\"exact\": fp32 activations; \"fast\": 16 bits; \"int8\": 8 bits; \"auto\" for the backend's default."`
+	PrefillChunk int    `toml:"prefill_chunk" help:"Most prompt tokens of one step, a multiple of 64; 0 for 512."`
+	IgnoreMemory bool   `toml:"ignore_memory" help:"Load even if the memory that is free does not suffice."`
 }
 
 // Server bounds what clients may do.
 type Server struct {
 	MaxBody        Size     `toml:"max_body" help:"Largest request body."`
-	Queue          int      `toml:"queue" help:"Requests that may wait; more are answered with 429."`
 	AllowedHosts   []string `toml:"allowed_hosts" help:"Host names accepted beside loopback names and the listen address."`
 	AllowedOrigins []string `toml:"allowed_origins" help:"Browser origins accepted beside the server's own, such as https://app.example."`
 	ShutdownGrace  Duration `toml:"shutdown_grace" help:"How long running requests may take to finish after a stop signal."`
@@ -70,7 +73,8 @@ type Log struct {
 func Default() Config {
 	return Config{
 		Listen: "127.0.0.1:8480",
-		Server: Server{MaxBody: 16 << 20, Queue: 64, ShutdownGrace: Duration(15 * time.Second)},
+		Engine: Engine{Overcommit: "off", Kernels: "auto", Numerics: "auto"},
+		Server: Server{MaxBody: 16 << 20, ShutdownGrace: Duration(15 * time.Second)},
 		Chat:   Chat{SpecialTokens: "text"},
 		Log:    Log{Level: "info", Format: "text"},
 	}

@@ -97,6 +97,11 @@ func TestErrorsNameThePlace(t *testing.T) {
 		"grace":            {"[server]\nshutdown_grace = '2h'\n", "2h0m0s is outside 0s to 1h"},
 		"choice":           {"[chat]\nspecial_tokens = 'yes'\n", `"yes" is none of text, allow`},
 		"level":            {"[log]\nlevel = 'loud'\n", ":2:1: log.level:"},
+		"overcommit":       {"[engine]\novercommit = 'yes'\n", `:2:1: engine.overcommit: "yes" is none of off, swap, rebuild`},
+		"kernels":          {"[engine]\nkernels = 'sse'\n", `:2:1: engine.kernels: "sse" is none of auto, portable, avx2, avx512`},
+		"numerics":         {"[engine]\nnumerics = 'loose'\n", `:2:1: engine.numerics: "loose" is none of auto, exact, fast, int8`},
+		"queue":            {"[engine]\nqueue = -1\n", ":2:1: engine.queue: -1 is outside 0 to 1048576"},
+		"queue has moved":  {"[server]\nqueue = 5\n", `unknown setting "server.queue", did you mean "engine.queue"?`},
 		"format":           {"[log]\nformat = 'xml'\n", `"xml" is none of text, json`},
 		"address":          {"listen = 'localhost'\n", `"localhost" is not an address: write HOST:PORT`},
 		"port":             {"listen = 'localhost:99999'\n", `"99999" is not a port`},
@@ -170,8 +175,8 @@ func TestTemplateIsTheDefaults(t *testing.T) {
 		want := Default()
 		if text != Template() {
 			want.Models.Dirs, want.Server.AllowedHosts, want.Server.AllowedOrigins = []string{}, []string{}, []string{}
-			if o := e.Origin("server.queue"); o.Source != "file" {
-				t.Errorf("server.queue comes from %v", o)
+			if o := e.Origin("engine.queue"); o.Source != "file" {
+				t.Errorf("engine.queue comes from %v", o)
 			}
 		}
 		if diff := cmp.Diff(want, e.Config); diff != "" {

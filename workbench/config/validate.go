@@ -37,9 +37,13 @@ var checks = map[string]func(*Config) error{
 	"models.dirs": func(c *Config) error {
 		return each(c.Models.Dirs, func(dir string) error { return notEmpty(dir, "a folder") })
 	},
-	"engine.threads": func(c *Config) error { return within(c.Engine.Threads, 0, 4096) },
-	"engine.context": func(c *Config) error { return within(c.Engine.Context, 0, 1<<24) },
-	"engine.streams": func(c *Config) error { return within(c.Engine.Streams, 0, 4096) },
+	"engine.threads":    func(c *Config) error { return within(c.Engine.Threads, 0, 4096) },
+	"engine.context":    func(c *Config) error { return within(c.Engine.Context, 0, 1<<24) },
+	"engine.streams":    func(c *Config) error { return within(c.Engine.Streams, 0, 4096) },
+	"engine.queue":      func(c *Config) error { return within(c.Engine.Queue, 0, 1<<20) },
+	"engine.overcommit": func(c *Config) error { return oneOf(c.Engine.Overcommit, "off", "swap", "rebuild") },
+	"engine.kernels":    func(c *Config) error { return oneOf(c.Engine.Kernels, "auto", "portable", "avx2", "avx512") },
+	"engine.numerics":   func(c *Config) error { return oneOf(c.Engine.Numerics, "auto", "exact", "fast", "int8") },
 	"engine.prefill_chunk": func(c *Config) error {
 		if c.Engine.PrefillChunk%64 != 0 {
 			return fmt.Errorf("%d is not a multiple of 64", c.Engine.PrefillChunk)
@@ -48,7 +52,6 @@ var checks = map[string]func(*Config) error{
 	},
 	"engine.ignore_memory":   func(*Config) error { return nil }, // both values are possible
 	"server.max_body":        func(c *Config) error { return within(int(c.Server.MaxBody), 1<<10, 1<<30) },
-	"server.queue":           func(c *Config) error { return within(c.Server.Queue, 0, 1<<20) },
 	"server.allowed_hosts":   func(c *Config) error { return each(c.Server.AllowedHosts, hostName) },
 	"server.allowed_origins": func(c *Config) error { return each(c.Server.AllowedOrigins, origin) },
 	"server.shutdown_grace": func(c *Config) error {

@@ -78,6 +78,77 @@ def chat_several_choices():
 
 
 @check
+def choices_share_their_prompt():
+    one = chat(seed=3, temperature=1)
+    several = chat(n=4, seed=3, temperature=1)
+    assert several.usage.prompt_tokens == one.usage.prompt_tokens
+    assert several.usage.completion_tokens == 48
+    assert several.choices[0].message.content == one.choices[0].message.content
+    texts = {}
+    for chunk in chat(n=4, seed=3, temperature=1, stream=True, stream_options={"include_usage": True}):
+        for c in chunk.choices:
+            texts[c.index] = texts.get(c.index, "") + (c.delta.content or "")
+    assert texts == {c.index: c.message.content for c in several.choices}
+    assert chunk.usage == several.usage
+
+
+@check
+def logit_bias():
+    free = chat(logprobs=True, top_logprobs=2, extra_body={"return_token_ids": True}, max_tokens=4).choices[0]
+    first = free.token_ids[0]
+    without = chat(logit_bias={str(first): -100}, extra_body={"return_token_ids": True}, max_tokens=4).choices[0]
+    assert first not in without.token_ids
+    only = chat(logit_bias={str(first): 100}, extra_body={"return_token_ids": True}, max_tokens=4).choices[0]
+    assert only.token_ids == [first] * 4
+    e = raises(openai.BadRequestError, lambda: chat(logit_bias={"99999999": 1}))
+    assert e.param == "logit_bias"
+
+
+@check
+def penalties():
+    def ids(**kwargs):
+        body = {"return_token_ids": True, "ignore_eos": True} | kwargs.pop("extra_body", {})
+        return chat(max_tokens=60, extra_body=body, **kwargs).choices[0].token_ids
+
+    plain = len(set(ids()))
+    assert len(set(ids(presence_penalty=2, frequency_penalty=2))) > plain
+    assert len(set(ids(extra_body={"repetition_penalty": 2}))) > plain
+    raises(openai.BadRequestError, lambda: chat(presence_penalty=2.1))
+
+
+@check
+def extensions():
+    def once(**body):
+        return chat(seed=5, temperature=1, extra_body=body).choices[0].message.content
+
+    for body in (
+        {"typical_p": 0.5}, {"top_n_sigma": 1}, {"xtc_probability": 1}, {"dry_multiplier": 2}, {"mirostat": 2, "mirostat_tau": 2},
+        {"dynatemp_range": 0.5}, {"samplers": ["top_k", "temperature"], "top_k": 4}, {"min_p": 0.1, "repeat_penalty": 1.2},
+    ):
+        assert once(**body) == once(**body), body
+    allowed = chat(extra_body={"allowed_token_ids": [100, 101], "return_token_ids": True, "ignore_eos": True}).choices[0]
+    assert set(allowed.token_ids) <= {100, 101}
+    e = raises(openai.BadRequestError, lambda: chat(extra_body={"mirostat": 1}))
+    assert e.param == "mirostat"
+    drawn = chat(logprobs=True, extra_body={"logprobs_mode": "processed_logprobs"}).choices[0]
+    assert all(entry.logprob == 0 for entry in drawn.logprobs.content)  # greedy
+
+
+@check
+def full_queue():
+    tight = openai.OpenAI(base_url=os.environ["ROUNDHOUSE_TIGHT_URL"] + "/v1", api_key="none", max_retries=0, timeout=120)
+    ask = lambda: tight.chat.completions.create(
+        model=MODEL, messages=HELLO, max_tokens=1000, stream=True, extra_body={"ignore_eos": True})
+    running, waiting = ask(), ask()
+    next(iter(running))
+    e = raises(openai.RateLimitError, ask)
+    assert e.code == "queue_full" and int(e.response.headers["retry-after"]) >= 1
+    running.close()
+    next(iter(waiting))
+    waiting.close()
+
+
+@check
 def completions_of_text_and_ids():
     r = text(extra_body={"return_token_ids": True})
     ids = r.choices[0].prompt_token_ids

@@ -13,6 +13,7 @@ import (
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
+	"github.com/openai/openai-go/v3/packages/ssestream"
 	sashabaranov "github.com/sashabaranov/go-openai"
 )
 
@@ -144,6 +145,54 @@ func TestCancelFreesTheServer(t *testing.T) {
 	defer cancel()
 	if _, err := c.Chat.Completions.New(ctx, ask()); err != nil {
 		t.Errorf("the server is still busy: %v", err)
+	}
+}
+
+func TestBiasPenaltiesAndChoices(t *testing.T) {
+	c := official(t, "ROUNDHOUSE_URL", "none")
+	one, err := c.Chat.Completions.New(t.Context(), ask())
+	if err != nil {
+		t.Fatal(err)
+	}
+	params := ask()
+	params.N = openai.Int(3)
+	params.Temperature = openai.Float(1)
+	params.Seed = openai.Int(4)
+	params.PresencePenalty, params.FrequencyPenalty = openai.Float(1), openai.Float(0.5)
+	params.LogitBias = map[string]int64{"5": -100, "6": 3}
+	several, err := c.Chat.Completions.New(t.Context(), params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(several.Choices) != 3 || several.Usage.PromptTokens != one.Usage.PromptTokens || several.Usage.CompletionTokens != 36 {
+		t.Errorf("%d choices, usage %+v, alone %+v", len(several.Choices), several.Usage, one.Usage)
+	}
+	params.LogitBias = map[string]int64{"5": 101}
+	var e *openai.Error
+	if _, err = c.Chat.Completions.New(t.Context(), params); !errors.As(err, &e) || e.StatusCode != 400 || e.Param != "logit_bias" {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestFullQueue(t *testing.T) {
+	c := official(t, "ROUNDHOUSE_TIGHT_URL", "none")
+	params := ask()
+	params.MaxTokens = openai.Int(1000)
+	long := func() *ssestream.Stream[openai.ChatCompletionChunk] {
+		return c.Chat.Completions.NewStreaming(t.Context(), params, option.WithJSONSet("ignore_eos", true))
+	}
+	running := long()
+	defer running.Close()
+	if !running.Next() {
+		t.Fatal(running.Err())
+	}
+	waiting := long()
+	defer waiting.Close()
+	refused := long()
+	defer refused.Close()
+	var e *openai.Error
+	if refused.Next() || !errors.As(refused.Err(), &e) || e.StatusCode != 429 || e.Code != "queue_full" || e.Response.Header.Get("Retry-After") == "" {
+		t.Errorf("%v", refused.Err())
 	}
 }
 

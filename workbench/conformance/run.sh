@@ -70,6 +70,8 @@ start open
 export ROUNDHOUSE_URL=$address
 start keyed --api-key conformance-key
 export ROUNDHOUSE_KEYED_URL=$address ROUNDHOUSE_KEY=conformance-key
+start tight --streams 1 --queue 1
+export ROUNDHOUSE_TIGHT_URL=$address
 
 failed=0
 [ $# -gt 0 ] || set -- python go

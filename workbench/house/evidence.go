@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -24,11 +25,19 @@ type promise struct {
 var promises = []promise{
 	{"make test, cold build cache", "s", coldTest, false},
 	{"resident memory while loading", "MB", loadPeak, false},
+	{"resident memory, anonymous part", "MB", anonymousPeak, false},
 	{"header parse, 227,088 tensors", "s", headerParse, false},
 	{"tokenizer, English prose", "MB/s", tokenizerSpeed, true},
 	{"parity, worst share of tolerance", "%", parityWorst, false},
 	{"demo decode", "tok/s", demoSpeed("Decode/after64"), true},
 	{"demo prefill, 512 tokens", "tok/s", demoSpeed("Prefill/512"), true},
+	{"demo decode one stream", "tok/s", demoTarget("Decode/after64", 300), true},
+	{"demo decode, eight streams", "tok/s", demoTarget("DecodeStreams/8", 900), true},
+	{"demo prefill", "tok/s", demoTarget("Prefill/512", 3000), true},
+	{"sampler chain, 151,936 tokens", "us", microseconds("Chain", "", 1000), false},
+	{"top-256 selection", "us", microseconds("Top256", "equal", 150), false},
+	{"W4 expert GEMV of read bandwidth", "%", gemv("Mul/(2048x512|512x2048)/w4/.*/fast/rows=1"), true},
+	{"W8 GEMV of read bandwidth", "%", gemv("Mul/2048x12288/w8/.*/fast/rows=1"), true},
 }
 
 // evidence measures each promise and prints name, value, bound and verdict.
@@ -87,23 +96,13 @@ func coldTest(ctx context.Context) (seconds, bound float64, err error) {
 	return time.Since(start).Seconds(), 8 * 60, nil
 }
 
-// loadPeak loads a synthetic model of 0.9 GB, or $EVIDENCE_MODEL, and makes one
-// token. The bound is the size of its files, a tenth more, and 200 MB.
+// loadPeak loads a model and makes one token.
 func loadPeak(ctx context.Context) (megabytes, bound float64, err error) {
-	model := os.Getenv("EVIDENCE_MODEL")
-	if model == "" {
-		if model, err = os.MkdirTemp("", "roundhouse-synth-"); err != nil {
-			return 0, 0, err
-		}
-		defer os.RemoveAll(model)
-		if err := synth(ctx, []string{model}); err != nil {
-			return 0, 0, err
-		}
-	}
-	size, err := sizeOf(model)
+	model, bound, remove, err := loaded(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
+	defer remove()
 	command := exec.CommandContext(ctx, program, "chat", "--once", "hello", "--max-tokens", "1", model)
 	if output, err := command.CombinedOutput(); err != nil {
 		return 0, 0, fmt.Errorf("%v: %w\n%s", command.Args, err, output)
@@ -112,17 +111,128 @@ func loadPeak(ctx context.Context) (megabytes, bound float64, err error) {
 	if !ok {
 		return 0, 0, errors.New("this system does not tell the peak of a child's memory")
 	}
-	return float64(usage.Maxrss) / 1e6 * maxrssUnit, 1.1*float64(size)/1e6 + 200, nil
+	return float64(usage.Maxrss) / 1e6 * maxrssUnit, bound, nil
+}
+
+// anonymousPeak is what of it the kernel cannot take back, as the program
+// itself tells it: mapped weights are not in it.
+func anonymousPeak(ctx context.Context) (megabytes, bound float64, err error) {
+	model, bound, remove, err := loaded(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer remove()
+	command := exec.CommandContext(ctx, program, "bench", "--json", "--lengths", "1", "--batches", "1", "--tokens", "2", "--time", "1ms", model)
+	output, err := command.Output()
+	if err != nil {
+		return 0, 0, fmt.Errorf("%v: %w", command.Args, err)
+	}
+	var report struct {
+		Memory struct {
+			Peak float64 `json:"peak_anonymous"`
+		} `json:"memory"`
+	}
+	if err := json.Unmarshal(output, &report); err != nil {
+		return 0, 0, fmt.Errorf("%v: %w", command.Args, err)
+	}
+	if report.Memory.Peak < 0 {
+		return 0, 0, errors.New("this system does not tell anonymous memory apart")
+	}
+	return report.Memory.Peak / 1e6, bound, nil
+}
+
+// loaded is the model whose memory is measured, a synthetic one of 0.9 GB or
+// $EVIDENCE_MODEL. The bound is the size of its files, a tenth more, and 200 MB.
+func loaded(ctx context.Context) (model string, bound float64, remove func(), err error) {
+	remove = func() {}
+	if model = os.Getenv("EVIDENCE_MODEL"); model == "" {
+		if model, err = os.MkdirTemp("", "roundhouse-synth-"); err != nil {
+			return "", 0, nil, err
+		}
+		remove = func() { _ = os.RemoveAll(model) } // in the folder of temporary files
+		if err := synth(ctx, []string{model}); err != nil {
+			remove()
+			return "", 0, nil, err
+		}
+	}
+	size, err := sizeOf(model)
+	if err != nil {
+		remove()
+		return "", 0, nil, err
+	}
+	return model, 1.1*float64(size)/1e6 + 200, remove, nil
 }
 
 // benchmark runs one Go benchmark and returns the figure with the given unit.
 func benchmark(ctx context.Context, pkg, name, unit string) (float64, error) {
-	pattern := "^Benchmark" + strings.ReplaceAll(name, "/", "$/^") + "$"
-	output, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", pattern, "-benchtime", "2s", pkg).CombinedOutput()
+	output, err := benchmarks(ctx, pkg, name)
 	if err != nil {
-		return 0, fmt.Errorf("benchmark %s of %s: %w\n%s", name, pkg, err, output)
+		return 0, err
 	}
-	return figure(string(output), unit)
+	return figure(output, unit)
+}
+
+// benchmarks runs a Go benchmark with what lies below its name.
+func benchmarks(ctx context.Context, pkg, name string) (output string, err error) {
+	pattern := "^Benchmark" + strings.ReplaceAll(name, "/", "$/^") + "$"
+	text, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", pattern, "-benchtime", "2s", pkg).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("benchmark %s of %s: %w\n%s", name, pkg, err, text)
+	}
+	return string(text), nil
+}
+
+// levels are the sets of kernels, best first: a part of a benchmark's name.
+var levels = []string{"avx512", "avx2", "portable"}
+
+// worst returns the worst figure of the best level that was run: the largest,
+// or the smallest where more is better. Names that contain without are left out.
+func worst(output, unit, without string, moreIsBetter bool) (value float64, err error) {
+	rows := regexp.MustCompile(`(?m)^(Benchmark\S+?)(?:-\d+)?\s.*?\s(\S+) `+regexp.QuoteMeta(unit)+`(?:\s|$)`).FindAllStringSubmatch(output, -1)
+	for _, level := range levels {
+		found := false
+		for _, row := range rows {
+			if !strings.Contains(row[1]+"/", "/"+level+"/") || without != "" && strings.Contains(row[1], without) {
+				continue
+			}
+			v, err := strconv.ParseFloat(row[2], 64)
+			if err != nil {
+				return 0, err
+			}
+			if !found || moreIsBetter == (v < value) {
+				value, found = v, true
+			}
+		}
+		if found {
+			return value, nil
+		}
+	}
+	return 0, fmt.Errorf("no figure in %s of a benchmark that names its kernels, in\n%s", unit, output)
+}
+
+// microseconds measures a benchmark of engine/sample.
+func microseconds(name, without string, bound float64) func(context.Context) (float64, float64, error) {
+	return func(ctx context.Context) (float64, float64, error) {
+		output, err := benchmarks(ctx, "./engine/sample", name)
+		if err != nil {
+			return 0, 0, err
+		}
+		nanoseconds, err := worst(output, "ns/op", without, false)
+		return nanoseconds / 1e3, bound, err
+	}
+}
+
+// gemv measures products of packed matrices with one row, as shares of the
+// bandwidth that the same run measures.
+func gemv(name string) func(context.Context) (float64, float64, error) {
+	return func(ctx context.Context) (float64, float64, error) {
+		output, err := benchmarks(ctx, "./engine/cpu/simd", name)
+		if err != nil {
+			return 0, 0, err
+		}
+		percent, err := worst(output, "%roof", "", true)
+		return percent, 70, err
+	}
 }
 
 // figure finds the first number before a unit in the output of a benchmark.
@@ -171,6 +281,14 @@ func demoSpeed(name string) func(context.Context) (float64, float64, error) {
 	return func(ctx context.Context) (speed, bound float64, err error) {
 		speed, err = benchmark(ctx, "./workbench/bench", name, "tok/s")
 		return speed, demoFloor, err
+	}
+}
+
+// demoTarget runs one of them against what two cores must reach.
+func demoTarget(name string, bound float64) func(context.Context) (float64, float64, error) {
+	return func(ctx context.Context) (speed, _ float64, err error) {
+		speed, err = benchmark(ctx, "./workbench/bench", name, "tok/s")
+		return speed, bound, err
 	}
 }
 

@@ -16,36 +16,48 @@ import (
 	"strings"
 )
 
-// A shape is the size of a synthetic model: the demo's architecture, enlarged.
-type shape struct{ hidden, layers, experts, width int }
+// A shape is the size of a synthetic model.
+type shape struct {
+	hidden, layers, experts, width int
+	vocab                          int
+	queryHeads, kvHeads, head      int // attention
+	keyHeads, valueHeads, state    int // delta net; state is the width of keys and values
+	interval                       int // every so manyth layer is attention
+	chosen                         int // experts a token
+}
 
-// The demo's heads: see config.json in workbench/demo/model.
-const (
-	demoVocab  = 4096
-	demoHead   = 64
-	demoGroup  = 128
-	valueHeads = 4
-	keyHeads   = 2
-	queryHeads = 4
-	kvHeads    = 2
-)
+// shapes are the demo's architecture, enlarged, and the real model's dimensions.
+var shapes = map[string]shape{
+	"demo": {hidden: 1024, layers: 8, experts: 128, width: 512, vocab: 4096,
+		queryHeads: 4, kvHeads: 2, head: 64, keyHeads: 2, valueHeads: 4, state: 64, interval: 4, chosen: 4},
+	"qwen3-next-80b": {hidden: 2048, layers: 48, experts: 512, width: 512, vocab: 151936,
+		queryHeads: 16, kvHeads: 2, head: 256, keyHeads: 16, valueHeads: 32, state: 128, interval: 4, chosen: 10},
+}
+
+// synthGroup is the group size of the published files.
+const synthGroup = 128
 
 // synth writes a model of random weights with the demo's tokenizer: something
 // as large as wanted, in the layout of the published files, to measure loading
-// with. The default is about 0.9 GB. It says nothing sensible.
+// and speed with. The default is about 0.9 GB. It says nothing sensible.
 func synth(_ context.Context, args []string) error {
 	flags := flag.NewFlagSet("synth", flag.ContinueOnError)
-	var s shape
-	flags.IntVar(&s.hidden, "hidden", 1024, "width of the residual, a multiple of 128")
-	flags.IntVar(&s.layers, "layers", 8, "layers, a multiple of 4")
-	flags.IntVar(&s.experts, "experts", 128, "experts of each layer")
-	flags.IntVar(&s.width, "width", 512, "width of an expert, a multiple of 128")
+	name := flags.String("shape", "demo", "demo, or qwen3-next-80b with its real dimensions")
+	layers := flags.Int("layers", 0, "layers; 0 for those of the shape")
+	interval := flags.Int("interval", 0, "every so manyth layer is attention; 0 for that of the shape")
 	demo := flags.String("demo", "workbench/demo/model", "the demo model's folder")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if flags.NArg() != 1 || s.hidden%demoGroup != 0 || s.width%demoGroup != 0 || s.layers%4 != 0 || min(s.hidden, s.layers, s.experts, s.width) < 4 {
-		return errors.New("name a folder to write; hidden and width are multiples of 128, layers of 4")
+	s, ok := shapes[*name]
+	if *layers > 0 {
+		s.layers = *layers
+	}
+	if *interval > 0 {
+		s.interval = *interval
+	}
+	if flags.NArg() != 1 || !ok || *layers < 0 || *interval < 0 {
+		return errors.New("name a folder to write and a shape: demo or qwen3-next-80b; layers and interval must not be negative")
 	}
 	dir := flags.Arg(0)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -78,13 +90,17 @@ func writeConfig(from, to string, s shape) error {
 	kinds := make([]string, s.layers)
 	for i := range kinds {
 		kinds[i] = "linear_attention"
-		if i%4 == 3 {
+		if s.attention(i) {
 			kinds[i] = "full_attention"
 		}
 	}
 	for key, value := range map[string]any{
 		"hidden_size": s.hidden, "num_hidden_layers": s.layers, "num_experts": s.experts,
 		"moe_intermediate_size": s.width, "shared_expert_intermediate_size": s.width, "layer_types": kinds,
+		"full_attention_interval": s.interval, "vocab_size": s.vocab, "num_experts_per_tok": s.chosen,
+		"num_attention_heads": s.queryHeads, "num_key_value_heads": s.kvHeads, "head_dim": s.head,
+		"linear_num_key_heads": s.keyHeads, "linear_num_value_heads": s.valueHeads,
+		"linear_key_head_dim": s.state, "linear_value_head_dim": s.state, "max_position_embeddings": 32768,
 	} {
 		config[key] = value
 	}
@@ -124,7 +140,7 @@ func (t tensor) bytes() int64 {
 
 // quantised is a symmetric gptq module: y[n] = x[k] W[k,n].
 func quantised(name string, k, n, bits int) []tensor {
-	groups := k / demoGroup
+	groups := k / synthGroup
 	// Codes spread over 2^bits values: keep the weight near 1/sqrt(k).
 	scale := 1 / math.Sqrt(float64(k)) / float64(int(1)<<(bits-2))
 	return []tensor{
@@ -142,18 +158,18 @@ func dense(name string, spread float64, shape ...int) tensor {
 func tensors(s shape) []tensor {
 	small := 1 / math.Sqrt(float64(s.hidden))
 	all := []tensor{
-		dense("model.embed_tokens", 1, demoVocab, s.hidden),
-		dense("lm_head", small, demoVocab, s.hidden),
+		dense("model.embed_tokens", 1, s.vocab, s.hidden),
+		dense("lm_head", small, s.vocab, s.hidden),
 		dense("model.norm", 0.1, s.hidden),
 	}
 	for layer := range s.layers {
 		at := fmt.Sprintf("model.layers.%d.", layer)
 		all = append(all, dense(at+"input_layernorm", 0.1, s.hidden), dense(at+"post_attention_layernorm", 0.1, s.hidden),
 			dense(at+"mlp.gate", small, s.experts, s.hidden), dense(at+"mlp.shared_expert_gate", small, 1, s.hidden))
-		if layer%4 == 3 {
-			all = append(all, attention(at+"self_attn.", s.hidden)...)
+		if s.attention(layer) {
+			all = append(all, attention(at+"self_attn.", s)...)
 		} else {
-			all = append(all, deltaNet(at+"linear_attn.", s.hidden)...)
+			all = append(all, deltaNet(at+"linear_attn.", s)...)
 		}
 		all = append(all, expert(at+"mlp.shared_expert.", s, 8)...)
 		for e := range s.experts {
@@ -163,25 +179,27 @@ func tensors(s shape) []tensor {
 	return all
 }
 
-func attention(at string, hidden int) []tensor {
-	all := []tensor{dense(at+"q_norm", 0.1, demoHead), dense(at+"k_norm", 0.1, demoHead)}
-	all = append(all, quantised(at+"q_proj", hidden, 2*queryHeads*demoHead, 8)...)
-	all = append(all, quantised(at+"k_proj", hidden, kvHeads*demoHead, 8)...)
-	all = append(all, quantised(at+"v_proj", hidden, kvHeads*demoHead, 8)...)
-	return append(all, quantised(at+"o_proj", queryHeads*demoHead, hidden, 8)...)
+func (s shape) attention(layer int) bool { return layer%s.interval == s.interval-1 }
+
+func attention(at string, s shape) []tensor {
+	all := []tensor{dense(at+"q_norm", 0.1, s.head), dense(at+"k_norm", 0.1, s.head)}
+	all = append(all, quantised(at+"q_proj", s.hidden, 2*s.queryHeads*s.head, 8)...)
+	all = append(all, quantised(at+"k_proj", s.hidden, s.kvHeads*s.head, 8)...)
+	all = append(all, quantised(at+"v_proj", s.hidden, s.kvHeads*s.head, 8)...)
+	return append(all, quantised(at+"o_proj", s.queryHeads*s.head, s.hidden, 8)...)
 }
 
-func deltaNet(at string, hidden int) []tensor {
-	mixed := (2*keyHeads + valueHeads) * demoHead
+func deltaNet(at string, s shape) []tensor {
+	mixed, values := (2*s.keyHeads+s.valueHeads)*s.state, s.valueHeads*s.state
 	all := []tensor{
-		{name: at + "A_log", dtype: "BF16", shape: []int{valueHeads}, centre: 1, spread: 0.5},
-		{name: at + "dt_bias", dtype: "BF16", shape: []int{valueHeads}, centre: 1, spread: 0.5},
+		{name: at + "A_log", dtype: "BF16", shape: []int{s.valueHeads}, centre: 1, spread: 0.5},
+		{name: at + "dt_bias", dtype: "BF16", shape: []int{s.valueHeads}, centre: 1, spread: 0.5},
 		dense(at+"conv1d", 0.5, mixed, 1, 4),
-		dense(at+"in_proj_ba", 0.1, 2*valueHeads, hidden),
-		{name: at + "norm.weight", dtype: "BF16", shape: []int{demoHead}, centre: 1, spread: 0.1},
+		dense(at+"in_proj_ba", 0.1, 2*s.valueHeads, s.hidden),
+		{name: at + "norm.weight", dtype: "BF16", shape: []int{s.state}, centre: 1, spread: 0.1},
 	}
-	all = append(all, quantised(at+"in_proj_qkvz", hidden, mixed+valueHeads*demoHead, 8)...)
-	return append(all, quantised(at+"out_proj", valueHeads*demoHead, hidden, 8)...)
+	all = append(all, quantised(at+"in_proj_qkvz", s.hidden, mixed+values, 8)...)
+	return append(all, quantised(at+"out_proj", values, s.hidden, 8)...)
 }
 
 func expert(at string, s shape, bits int) []tensor {

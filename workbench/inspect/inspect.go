@@ -40,6 +40,8 @@ const (
 type Options struct {
 	// Verify reads every tensor: NaN, Inf and the scales' ranges.
 	Verify bool
+	// Kernel, when set, names what will multiply with a matrix.
+	Kernel func(*ops.Matrix) (string, error)
 	// Progress hears how many bytes Verify has read. Calls come one at a time.
 	Progress func(done, total int64)
 }
@@ -47,7 +49,7 @@ type Options struct {
 // Inspect reports on the model folder fsys. Problems of the folder stand in
 // the report's Findings; the error is only for ctx's end.
 func Inspect(ctx context.Context, fsys fs.FS, opts Options) (*Report, error) {
-	x := &inspection{fsys: fsys, r: &Report{
+	x := &inspection{fsys: fsys, kernel: opts.Kernel, r: &Report{
 		Layers: []Layers{}, Kinds: []Kind{}, Files: []File{}, MTP: MTP{Bits: []int{}}, Notes: []string{}, Findings: []string{},
 	}}
 	x.config()
@@ -69,8 +71,9 @@ func Inspect(ctx context.Context, fsys fs.FS, opts Options) (*Report, error) {
 
 // inspection is the state of one Inspect.
 type inspection struct {
-	fsys fs.FS
-	r    *Report
+	fsys   fs.FS
+	kernel func(*ops.Matrix) (string, error)
+	r      *Report
 
 	raw        []byte            // config.json
 	cfg        *qwen3next.Config // nil when unusable

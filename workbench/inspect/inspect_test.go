@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/roundhouse-ai/roundhouse/engine/ops"
 	"github.com/roundhouse-ai/roundhouse/engine/ops/optest"
 	"github.com/roundhouse-ai/roundhouse/engine/ops/optest/shared"
 )
@@ -293,5 +295,29 @@ func TestWriteTextReportsTheWriter(t *testing.T) {
 		if err := r.WriteText(&failing{room}); err == nil {
 			t.Errorf("no error with room for %d bytes", room)
 		}
+	}
+}
+
+// The column of kernels is there when somebody can name them; two names make
+// two rows of a kind.
+func TestKernelColumn(t *testing.T) {
+	r := inspectDir(t, optest.Data("models", "int4-mixed-2026"), Options{Kernel: func(m *ops.Matrix) (string, error) {
+		return fmt.Sprintf("W%d test", m.Bits), nil
+	}})
+	named := 0
+	for _, k := range r.Kinds {
+		if (k.Kernel != "") != (k.Layout != "vector") && !strings.HasPrefix(k.Name, mtpPrefix) {
+			t.Errorf("%s, %s: kernel %q", k.Name, k.Layout, k.Kernel)
+		}
+		if strings.HasPrefix(k.Kernel, "W4") {
+			named++
+		}
+	}
+	if printed := text(t, r); named == 0 || !strings.Contains(printed, "Kernel\n") || !strings.Contains(printed, "W4 test\n") {
+		t.Errorf("%d kinds of 4 bits:\n%s", named, printed)
+	}
+	r = inspectDir(t, optest.Data("models", "int4-mixed-2026"), Options{Kernel: func(*ops.Matrix) (string, error) { return "", errors.New("too odd") }})
+	if len(r.Findings) == 0 || !strings.Contains(r.Findings[0], "no kernel: too odd") {
+		t.Errorf("findings %v", r.Findings)
 	}
 }

@@ -102,6 +102,7 @@ func (x *inspection) sortTensors() {
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		m := modules[name]
 		row := x.describe(m)
+		row.Kernel = x.kernelOf(m)
 		k := rows[row]
 		if k == nil {
 			k = &kind{Kind: row}
@@ -124,6 +125,21 @@ func (x *inspection) sortTensors() {
 		x.note("%d tensors are not part of the model and are not used, the first is %s", unused, example)
 	}
 	slices.SortStableFunc(x.kinds, func(a, b *kind) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// kernelOf names the kernel of a matrix that the model reads. An error is a
+// finding: loading would stop at it.
+func (x *inspection) kernelOf(m *module) string {
+	matrix := x.bound[m.name]
+	if x.kernel == nil || matrix == nil {
+		return ""
+	}
+	name, err := x.kernel(matrix)
+	if err != nil {
+		x.finding("%s: no kernel: %v", m.name, err)
+		return "none"
+	}
+	return name
 }
 
 // describe says how a module is stored. The result is the key of its row.

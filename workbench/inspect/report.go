@@ -76,8 +76,9 @@ type Kind struct {
 	// StoredZeros says what lies in the zeros of symmetric matrices, which are not
 	// read: "minus one", "as they are", "other", "mixed", or "" for none.
 	StoredZeros string  `json:"stored_zeros,omitempty"`
-	Bytes       int64   `json:"bytes"` // with scales and zeros
-	NaN         int64   `json:"nan"`   // in weights and scales; known when verified
+	Kernel      string  `json:"kernel,omitempty"` // what will multiply with it, on this machine with these settings
+	Bytes       int64   `json:"bytes"`            // with scales and zeros
+	NaN         int64   `json:"nan"`              // in weights and scales; known when verified
 	Inf         int64   `json:"inf"`
 	Scales      *Scales `json:"scales,omitempty"` // nil for unquantised
 }

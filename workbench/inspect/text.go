@@ -3,6 +3,7 @@ package inspect
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -132,6 +133,13 @@ func (p *printer) kinds(r *Report) {
 		rows = append(rows, []string{k.Name, number(int64(k.Modules)), shape, k.Layout, k.DType, blank(k.Bits), blank(k.Group), zeros, number(k.Bytes), negative})
 	}
 	rows = append(rows, []string{"in all", "", "", "", "", "", "", "", number(r.Bytes), ""})
+	if slices.ContainsFunc(r.Kinds, func(k Kind) bool { return k.Kernel != "" }) {
+		header, align = append(header, "Kernel"), append(align, tw.AlignLeft)
+		for i := range rows[:len(r.Kinds)] {
+			rows[i] = append(rows[i], r.Kinds[i].Kernel)
+		}
+		rows[len(r.Kinds)] = append(rows[len(r.Kinds)], "")
+	}
 	title := "Tensors by kind (shape: inputs x outputs)"
 	if !r.Verified && len(scales) > 0 {
 		title = "Tensors by kind (shape: inputs x outputs; negative scales: of a sample)"

@@ -120,11 +120,6 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 	if err := room(ids, req.request, info); err != nil {
 		return err
 	}
-	leave, err := s.admit()
-	if err != nil {
-		return err
-	}
-	defer leave()
 	req.request.Prompt = ids
 	c := &chatRun{
 		model: m, req: req, thinking: thinking, log: entryOf(r.Context()),
@@ -161,7 +156,7 @@ func readChatRequest(f *fields, m Model) (*chatRequest, error) {
 	if err := f.model(info); err != nil {
 		return nil, err
 	}
-	req := &chatRequest{params: f.params(info), conversation: f.conversation()}
+	req := &chatRequest{params: f.params(info, m.Tokenizer()), conversation: f.conversation()}
 	var limit, newer *int
 	f.take("max_tokens", &limit)
 	between(f, "max_tokens", limit, 1, 1<<30)
@@ -189,7 +184,7 @@ func readChatRequest(f *fields, m Model) (*chatRequest, error) {
 	return req, nil
 }
 
-// chatRun runs the choices of a request one after another.
+// chatRun runs the choices of a request.
 type chatRun struct {
 	model    Model
 	req      *chatRequest
@@ -206,52 +201,55 @@ func (c *chatRun) splitter() splitter {
 	})}
 }
 
-// choice runs choice k and counts it.
-func (c *chatRun) choice(ctx context.Context, k int, send func(update) error) error {
-	req := c.req.request
-	req.Choice = uint32(k)
-	result, err := complete(ctx, c.model, req, c.splitter(), c.req.logprobs || c.req.tokenIDs, send)
-	prompt := 0
-	if k == 0 {
-		prompt = len(req.Prompt)
-	}
-	c.usage.add(prompt, result.Completion)
+// run runs all choices and counts them.
+func (c *chatRun) run(ctx context.Context, send func(k int, u update) error) error {
+	results, err := complete(ctx, c.model, c.req.request, c.req.n, c.splitter, c.req.logprobs || c.req.tokenIDs, send)
+	c.usage.add(len(c.req.request.Prompt), results)
 	c.log.prompt, c.log.completion = c.usage.PromptTokens, c.usage.CompletionTokens
 	return err
+}
+
+// gathered is an answer while it is put together.
+type gathered struct {
+	ChatChoice
+	content, reasoning strings.Builder
+	tokens             []engine.Token
+}
+
+func (g *gathered) add(u update) {
+	for _, p := range u.pieces {
+		g.content.WriteString(p.content)
+		g.reasoning.WriteString(p.reasoning)
+		if p.call != nil {
+			g.Message.ToolCalls = append(g.Message.ToolCalls, *p.call)
+		}
+	}
+	g.tokens = append(g.tokens, u.tokens...)
+	g.FinishReason, g.StopReason, g.Left = u.finish, u.stop, u.left
 }
 
 // whole collects all choices.
 func (c *chatRun) whole(ctx context.Context) (*ChatCompletion, error) {
 	out := &ChatCompletion{chatHead: c.head, Usage: &c.usage}
-	for k := range c.req.n {
-		var (
-			content, reasoning strings.Builder
-			tokens             []engine.Token
-			choice             = ChatChoice{Index: k, Message: Message{Role: "assistant"}}
-		)
-		err := c.choice(ctx, k, func(u update) error {
-			for _, p := range u.pieces {
-				content.WriteString(p.content)
-				reasoning.WriteString(p.reasoning)
-				if p.call != nil {
-					choice.Message.ToolCalls = append(choice.Message.ToolCalls, *p.call)
-				}
-			}
-			tokens = append(tokens, u.tokens...)
-			choice.FinishReason, choice.StopReason, choice.Left = u.finish, u.stop, u.left
-			return nil
-		})
-		if err != nil {
-			return nil, err
+	answers := make([]gathered, c.req.n)
+	err := c.run(ctx, func(k int, u update) error {
+		answers[k].add(u)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for k := range answers {
+		g := &answers[k]
+		g.Index, g.Message.Role = k, "assistant"
+		if g.content.Len() > 0 || len(g.Message.ToolCalls) == 0 {
+			g.Message.Content = text(g.content.String())
 		}
-		if content.Len() > 0 || len(choice.Message.ToolCalls) == 0 {
-			choice.Message.Content = text(content.String())
+		if g.reasoning.Len() > 0 {
+			g.Message.Reasoning = text(g.reasoning.String())
 		}
-		if reasoning.Len() > 0 {
-			choice.Message.Reasoning = text(reasoning.String())
-		}
-		choice.Logprobs, choice.TokenIDs = c.report(tokens)
-		out.Choices = append(out.Choices, choice)
+		g.Logprobs, g.TokenIDs = c.report(g.tokens)
+		out.Choices = append(out.Choices, g.ChatChoice)
 	}
 	return out, nil
 }
@@ -270,15 +268,14 @@ func (c *chatRun) report(tokens []engine.Token) (logprobs *chatLogprobs, ids []i
 // stream sends all choices as they come.
 func (c *chatRun) stream(ctx context.Context, out *stream) error {
 	for k := range c.req.n {
-		// At once, so that the client sees life during the prefill.
-		if err := c.send(out, ChunkChoice{Index: k, Delta: Delta{Role: "assistant", Content: text("")}}); err != nil {
+		// Early, so that the client sees life during the prefill.
+		if err := c.send(out.hold, ChunkChoice{Index: k, Delta: Delta{Role: "assistant", Content: text("")}}); err != nil {
 			return err
 		}
-		calls := 0
-		err := c.choice(ctx, k, func(u update) error { return c.update(out, k, &calls, u) })
-		if err != nil {
-			return err
-		}
+	}
+	calls := make([]int, c.req.n)
+	if err := c.run(ctx, func(k int, u update) error { return c.update(out, k, &calls[k], u) }); err != nil {
+		return err
 	}
 	if c.req.includeUsage {
 		if err := out.send(ChatChunk{chatHead: c.head, Choices: []ChunkChoice{}, Usage: &c.usage}); err != nil {
@@ -308,7 +305,7 @@ func (c *chatRun) update(out *stream, k int, calls *int, u update) error {
 		default:
 			chunk.Delta = Delta{Content: &p.content}
 		}
-		if err := c.send(out, chunk); err != nil {
+		if err := c.send(out.send, chunk); err != nil {
 			return err
 		}
 		chunk = ChunkChoice{Index: k}
@@ -318,12 +315,12 @@ func (c *chatRun) update(out *stream, k int, calls *int, u update) error {
 	}
 	chunk.FinishReason, chunk.StopReason, chunk.Left = &u.finish, u.stop, u.left
 	chunk.Delta = Delta{}
-	return c.send(out, chunk)
+	return c.send(out.send, chunk)
 }
 
 // send sends one chunk. Extension and prompt ids go with the first.
-func (c *chatRun) send(out *stream, choice ChunkChoice) error {
-	err := out.send(ChatChunk{chatHead: c.head, Choices: []ChunkChoice{choice}})
+func (c *chatRun) send(send func(any) error, choice ChunkChoice) error {
+	err := send(ChatChunk{chatHead: c.head, Choices: []ChunkChoice{choice}})
 	c.head.Extension, c.head.PromptTokenIDs = nil, nil
 	return err
 }

@@ -100,7 +100,7 @@ func TestParametersReachTheEngine(t *testing.T) {
 		{`"stop":["x","yz"]`, func(r engine.Request) bool { return slices.Equal(r.Stop, []string{"x", "yz"}) }},
 		{`"stop_token_ids":[5,7],"ignore_eos":true`, func(r engine.Request) bool { return slices.Equal(r.StopIDs, []int32{5, 7}) && r.IgnoreEOS }},
 		{`"logprobs":true,"top_logprobs":4`, func(r engine.Request) bool { return r.Candidates == 4 }},
-		{`"n":3`, func(r engine.Request) bool { return r.Choice == 2 }},
+		{`"n":3`, func(engine.Request) bool { return slices.Equal(m.keys(3), []int{0, 1, 2}) }},
 		{`"frequency_penalty":0.0,"presence_penalty":0,"logit_bias":{},"response_format":{"type": "text"},"best_of":1`, func(engine.Request) bool { return true }},
 	} {
 		if status, body := post(t, web.URL+"/v1/chat/completions", chatBody(c.fields)); status != 200 || !c.ok(m.last()) {
@@ -140,9 +140,9 @@ func TestRefusals(t *testing.T) {
 		{chatBody(`"stream_options":{"include_usage":true}`), 400, "invalid_value", "stream_options"},
 		{chatBody(`"stream":true,"stream_options":{"include_usage":1}`), 400, "invalid_value", "stream_options.include_usage"},
 		{chatBody(`"response_format":{"type":"json_object"}`), 400, "unsupported_parameter", "response_format"},
-		{chatBody(`"logit_bias":{"5":1}`), 400, "unsupported_parameter", "logit_bias"},
-		{chatBody(`"frequency_penalty":0.1`), 400, "unsupported_parameter", "frequency_penalty"},
-		{chatBody(`"presence_penalty":-1`), 400, "unsupported_parameter", "presence_penalty"},
+		{chatBody(`"logit_bias":{"384":1}`), 400, "invalid_value", "logit_bias"},
+		{chatBody(`"frequency_penalty":2.1`), 400, "invalid_value", "frequency_penalty"},
+		{chatBody(`"presence_penalty":-3`), 400, "invalid_value", "presence_penalty"},
 		{chatBody(`"tool_choice":"required"`), 400, "unsupported_parameter", "tool_choice"},
 		{chatBody(`"tools":[{"type":"custom"}]`), 400, "unsupported_parameter", "tools[0].type"},
 		{chatBody(`"tools":[{"type":"function","function":{}}]`), 400, "invalid_value", "tools[0].function.name"},
@@ -352,7 +352,11 @@ func FuzzChatRequest(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, seed := range []string{
-		hello, chatBody(`"stop":["a"],"n":2,"logprobs":true,"top_logprobs":2`), messages(`{"role":"user","content":"\ud83d\ude00"}`),
+		hello, chatBody(`"logit_bias":{"5":-100,"6":1},"bad_words":["a"],"allowed_token_ids":[1,2,3]`),
+		chatBody(`"dry_multiplier":0.8,"dry_base":1.75,"dry_sequence_breakers":["\n","a"],"dry_penalty_last_n":64,"repeat_last_n":64,"repeat_penalty":1.1`),
+		chatBody(`"mirostat":2,"mirostat_tau":4,"mirostat_eta":0.1,"samplers":["penalties","top_k","temperature"],"xtc_probability":0.5,"dynatemp_range":0.3`),
+		chatBody(`"timeout":1.5,"priority":-3,"logprobs_mode":"processed_logprobs","typical_p":0.9,"top_n_sigma":1.5,"repetition_penalty":1.2`),
+		chatBody(`"stop":["a"],"n":2,"logprobs":true,"top_logprobs":2`), messages(`{"role":"user","content":"\ud83d\ude00"}`),
 		messages(`{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"{\"a\":1}"}}]}`),
 		chatBody(`"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"auto","chat_template_kwargs":{"a":[1]}`), `{"a":"\u`, `{`, ``,
 	} {
@@ -376,6 +380,7 @@ func FuzzChatRequest(f *testing.F) {
 		if req.n < 1 || req.n > maxChoices || !(req.request.Sampling.Temperature >= 0 && req.request.Sampling.Temperature <= 2) {
 			t.Fatalf("out of range: %+v", req)
 		}
+		checkSampling(t, m, req.request.Sampling)
 		_, _, err = s.encode(t.Context(), m, req.conversation)
 		if err != nil && toError(t.Context(), err).Status != 400 {
 			t.Fatal(err)

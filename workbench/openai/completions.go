@@ -3,6 +3,7 @@ package openai
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -70,11 +71,6 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	leave, err := s.admit()
-	if err != nil {
-		return err
-	}
-	defer leave()
 	t := &textRun{
 		model: m, req: req, log: entryOf(r.Context()),
 		head: Completion{
@@ -106,7 +102,7 @@ func readTextRequest(f *fields, m Model) (*textRequest, error) {
 	if err := f.model(info); err != nil {
 		return nil, err
 	}
-	req := &textRequest{params: f.params(info)}
+	req := &textRequest{params: f.params(info, m.Tokenizer())}
 	f.take("echo", &req.echo)
 	var top int
 	if f.take("logprobs", &top) {
@@ -198,7 +194,9 @@ func readPrompts(raw json.RawMessage, t *tokenizer.Tokenizer, info engine.Info) 
 	return prompts, nil
 }
 
-// textRun runs the choices of a request one after another.
+// textRun runs the prompts of a request one after another, the choices of each
+// side by side. Choices are keyed by their number within their prompt, so that
+// a prompt in a list draws as it would alone.
 type textRun struct {
 	model Model
 	req   *textRequest
@@ -210,44 +208,29 @@ type textRun struct {
 // whole collects all choices.
 func (t *textRun) whole(ctx context.Context) (*Completion, error) {
 	out := t.head
-	err := t.each(func(index int, p textPrompt, req engine.Request) error {
-		choice, err := t.choice(ctx, index, p, req)
-		out.Choices = append(out.Choices, choice)
-		return err
-	})
+	for i, p := range t.req.prompts {
+		choices, err := t.choices(ctx, i*t.req.n, p)
+		if err != nil {
+			return nil, err
+		}
+		out.Choices = append(out.Choices, choices...)
+	}
 	out.Usage = &t.usage
-	return &out, err
+	return &out, nil
 }
 
 // stream sends all choices as they come.
 func (t *textRun) stream(ctx context.Context, out *stream) error {
-	err := t.each(func(index int, p textPrompt, req engine.Request) error {
+	for i, p := range t.req.prompts {
+		send := t.pieces
 		if t.req.echo && t.req.logprobs || t.req.scoreOnly {
 			// The prompt's log-probabilities are known at the end, and stand
 			// first: there is nothing to send before.
-			choice, err := t.choice(ctx, index, p, req)
-			if err != nil {
-				return err
-			}
-			return t.send(out, choice)
+			send = t.atOnce
 		}
-		first := TextChoice{Index: index}
-		if t.req.echo {
-			first.Text = p.text
-		}
-		if t.req.tokenIDs {
-			first.PromptTokenIDs = p.ids
-		}
-		if err := t.send(out, first); err != nil { // at once: the client sees life
+		if err := send(ctx, out, i*t.req.n, p); err != nil {
 			return err
 		}
-		logprobs := newTextLogprobs(t.model.Tokenizer())
-		return t.run(ctx, p, req, func(u update) error {
-			return t.send(out, t.part(index, u, logprobs))
-		}, nil)
-	})
-	if err != nil {
-		return err
 	}
 	if t.req.includeUsage {
 		last := t.head
@@ -259,66 +242,86 @@ func (t *textRun) stream(ctx context.Context, out *stream) error {
 	return out.end()
 }
 
-// send sends one chunk. The extension goes with the first.
-func (t *textRun) send(out *stream, c TextChoice) error {
-	chunk := t.head
-	chunk.Choices = []TextChoice{c}
-	t.head.Extension = nil
-	return out.send(chunk)
-}
-
-// each calls run for n choices of every prompt. Choices of a prompt are keyed
-// by their number within it, so that a prompt in a list draws as it would alone.
-func (t *textRun) each(run func(index int, p textPrompt, req engine.Request) error) error {
-	for i, p := range t.req.prompts {
-		for k := range t.req.n {
-			req := t.req.request
-			req.Prompt, req.Choice = p.ids, uint32(k)
-			if err := run(i*t.req.n+k, p, req); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// run runs one choice and counts it.
-func (t *textRun) run(ctx context.Context, p textPrompt, req engine.Request, send func(update) error, result *engine.Result) error {
-	got, err := complete(ctx, t.model, req, plain{}, t.req.logprobs || t.req.tokenIDs, send)
-	if t.req.scoreOnly {
-		got.Completion = 0
-	}
-	prompt := 0
-	if req.Choice == 0 {
-		prompt = len(p.ids)
-	}
-	t.usage.add(prompt, got.Completion)
-	t.log.prompt, t.log.completion = t.usage.PromptTokens, t.usage.CompletionTokens
-	if result != nil {
-		*result = got
+// atOnce sends the choices of a prompt, from index first on, when they are
+// complete.
+func (t *textRun) atOnce(ctx context.Context, out *stream, first int, p textPrompt) error {
+	choices, err := t.choices(ctx, first, p)
+	for _, c := range choices {
+		err = errors.Join(err, t.send(out.send, c))
 	}
 	return err
 }
 
-// choice runs one choice to its end.
-func (t *textRun) choice(ctx context.Context, index int, p textPrompt, req engine.Request) (TextChoice, error) {
-	var (
-		text   strings.Builder
-		result engine.Result
-		all    update
-	)
-	err := t.run(ctx, p, req, func(u update) error {
-		if !t.req.scoreOnly {
-			text.WriteString(joined(u.pieces))
-			all.tokens = append(all.tokens, u.tokens...)
+// pieces sends the choices of a prompt as they are made.
+func (t *textRun) pieces(ctx context.Context, out *stream, first int, p textPrompt) error {
+	logprobs := make([]*textLogprobsOf, t.req.n)
+	for k := range logprobs {
+		logprobs[k] = newTextLogprobs(t.model.Tokenizer())
+		c := TextChoice{Index: first + k}
+		if t.req.echo {
+			c.Text = p.text
 		}
-		all.finish, all.stop = u.finish, u.stop
-		return nil
-	}, &result)
-	if err != nil {
-		return TextChoice{}, err
+		if t.req.tokenIDs {
+			c.PromptTokenIDs = p.ids
+		}
+		if err := t.send(out.hold, c); err != nil { // early: the client sees life
+			return err
+		}
 	}
-	choice := TextChoice{Index: index, Text: text.String(), FinishReason: &all.finish, StopReason: all.stop}
+	_, err := t.run(ctx, p, func(k int, u update) error { return t.send(out.send, t.part(first+k, u, logprobs[k])) })
+	return err
+}
+
+// send sends one chunk. The extension goes with the first.
+func (t *textRun) send(send func(any) error, c TextChoice) error {
+	chunk := t.head
+	chunk.Choices = []TextChoice{c}
+	t.head.Extension = nil
+	return send(chunk)
+}
+
+// run runs the choices of a prompt and counts them.
+func (t *textRun) run(ctx context.Context, p textPrompt, send func(int, update) error) ([]engine.Result, error) {
+	req := t.req.request
+	req.Prompt = p.ids
+	results, err := complete(ctx, t.model, req, t.req.n, func() splitter { return plain{} }, t.req.logprobs || t.req.tokenIDs, send)
+	if t.req.scoreOnly {
+		for k := range results {
+			results[k].Completion = 0
+		}
+	}
+	t.usage.add(len(p.ids), results)
+	t.log.prompt, t.log.completion = t.usage.PromptTokens, t.usage.CompletionTokens
+	return results, err
+}
+
+// choices runs the choices of a prompt, which have indices from first on, to
+// their end.
+func (t *textRun) choices(ctx context.Context, first int, p textPrompt) ([]TextChoice, error) {
+	texts, all := make([]strings.Builder, t.req.n), make([]update, t.req.n)
+	results, err := t.run(ctx, p, func(k int, u update) error {
+		if !t.req.scoreOnly {
+			texts[k].WriteString(joined(u.pieces))
+			all[k].tokens = append(all[k].tokens, u.tokens...)
+		}
+		all[k].finish, all[k].stop = u.finish, u.stop
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]TextChoice, t.req.n)
+	for k := range out {
+		if out[k], err = t.choice(first+k, p, texts[k].String(), all[k], results[k]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// choice is a complete choice; all has its tokens and how it ended.
+func (t *textRun) choice(index int, p textPrompt, text string, all update, result engine.Result) (TextChoice, error) {
+	choice := TextChoice{Index: index, Text: text, FinishReason: &all.finish, StopReason: all.stop}
 	if t.req.tokenIDs {
 		choice.PromptTokenIDs, choice.TokenIDs = p.ids, idsOf(all.tokens)
 	}

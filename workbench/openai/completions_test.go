@@ -62,15 +62,15 @@ func TestChoicesAreKeyed(t *testing.T) {
 	m := newFake(t, plainTemplate)
 	_, web := newTest(t, m, Config{})
 	got := complete1(t, web.URL, `"prompt":["a","b"],"n":2,"seed":3`)
-	var keys, indices []int
+	var indices []int
 	for i, r := range m.requests {
-		keys = append(keys, int(r.Choice))
 		indices = append(indices, got.Choices[i].Index)
 		if r.Sampling.Seed != 3 {
 			t.Errorf("seed %d", r.Sampling.Seed)
 		}
 	}
-	if !slices.Equal(keys, []int{0, 1, 0, 1}) || !slices.Equal(indices, []int{0, 1, 2, 3}) {
+	keys := append(m.keys(4)[:2:2], m.keys(2)...) // of both prompts: 0, 0; of the second: 0, 1
+	if !slices.Equal(keys, []int{0, 0, 0, 1}) || !slices.Equal(indices, []int{0, 1, 2, 3}) {
 		t.Errorf("keys %v, indices %v", keys, indices)
 	}
 	if want := len(m.tokenizer.Encode("a", 0)) + len(m.tokenizer.Encode("b", 0)); got.Usage.PromptTokens != want {
@@ -200,7 +200,9 @@ func TestTokenize(t *testing.T) {
 
 func FuzzTextRequest(f *testing.F) {
 	m := newFake(f, plainTemplate)
-	for _, seed := range []string{`"prompt":"hi"`, `"prompt":[[1],[2,3]],"echo":true,"logprobs":2`, `"prompt":["a"],"max_tokens":0`} {
+	for _, seed := range []string{
+		`"prompt":"hi","logit_bias":{"05":1,"5":2}`, `"prompt":"hi","samplers":["dry","dry"],"dry_multiplier":1,"mirostat":1`,
+		`"prompt":"hi"`, `"prompt":[[1],[2,3]],"echo":true,"logprobs":2`, `"prompt":["a"],"max_tokens":0`} {
 		f.Add([]byte(textBody(seed)))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -215,6 +217,7 @@ func FuzzTextRequest(f *testing.F) {
 			}
 			return
 		}
+		checkSampling(t, m, req.request.Sampling)
 		for _, p := range req.prompts {
 			if len(p.ids) == 0 || len(p.ids)+req.request.MaxTokens > m.info.Context {
 				t.Fatalf("out of range: %+v", req)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/roundhouse-ai/roundhouse/engine"
 	"github.com/roundhouse-ai/roundhouse/engine/chat"
+	"github.com/roundhouse-ai/roundhouse/engine/sample"
 )
 
 // Error is what a client is told when a request fails, in OpenAI's form: the
@@ -95,6 +97,8 @@ func toError(ctx context.Context, err error) *Error {
 		length *engine.ContextError
 		render *chat.Error
 		large  *http.MaxBytesError
+		full   *engine.QueueError
+		wrong  *sample.ParamError
 	)
 	switch {
 	case errors.As(err, &known):
@@ -103,6 +107,15 @@ func toError(ctx context.Context, err error) *Error {
 		return known
 	case ctx.Err() != nil:
 		return errGone
+	case errors.As(err, &full):
+		return busy(http.StatusTooManyRequests, "queue_full", full.RetryAfter,
+			"%d requests are waiting, the limit (engine.queue): try again in %.0f s", full.Limit, math.Ceil(full.RetryAfter.Seconds()))
+	case errors.As(err, &wrong):
+		return refuse(http.StatusBadRequest, "invalid_value", "", "%s", wrong.Error()) // its name is the engine's, not the field's
+	case errors.Is(err, sample.ErrBanned):
+		return refuse(http.StatusBadRequest, "invalid_value", "", "%s", err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return failure(http.StatusRequestTimeout, "timeout", "the answer was not complete within the request's timeout: ask for fewer tokens, or for more time")
 	case errors.As(err, &length):
 		e := refuse(http.StatusBadRequest, "context_length_exceeded", "", "%s", length.Error())
 		e.Prompt, e.Context = length.Prompt, length.Limit
@@ -121,7 +134,7 @@ func toError(ctx context.Context, err error) *Error {
 // write sends the error as a whole response.
 func (e *Error) write(w http.ResponseWriter) {
 	if e.retry > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(e.retry.Seconds())))
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.retry.Seconds()))))
 	}
 	writeJSON(w, e.Status, map[string]*Error{"error": e})
 }

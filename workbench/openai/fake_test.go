@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,7 +67,9 @@ type fake struct {
 	answer string   // encoded and emitted token by token, then an end token
 	pieces []string // instead of answer: the texts of the tokens
 	fail   error    // returned after the answer
-	broken bool     // panics
+	full   error    // returned at once
+	broken bool     // panics before the answer
+	breaks bool     // panics after the answer
 	hang   chan struct{}
 	reason engine.Reason
 
@@ -105,16 +108,50 @@ func (f *fake) last() engine.Request {
 	return f.requests[len(f.requests)-1]
 }
 
-func (f *fake) Generate(ctx context.Context, req engine.Request, emit func(engine.Token) error) (engine.Result, error) {
+// keys are the choices of the last n requests, ascending.
+func (f *fake) keys(n int) (keys []int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range f.requests[len(f.requests)-n:] {
+		keys = append(keys, int(r.Choice))
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// GenerateChoices makes all choices side by side, as the engine does.
+func (f *fake) GenerateChoices(ctx context.Context, req engine.Request, n int, emit func(int, engine.Token) error) []engine.Outcome {
+	out := make([]engine.Outcome, n)
+	if f.full != nil {
+		for k := range out {
+			out[k].Err = f.full
+		}
+		return out
+	}
+	var group sync.WaitGroup
+	for k := range out {
+		req := req
+		req.Choice = uint32(k)
+		run := func() {
+			out[k].Result, out[k].Err = f.generate(ctx, req, func(t engine.Token) error { return emit(k, t) })
+		}
+		if n == 1 {
+			run() // its panics are the handler's
+		} else {
+			group.Go(run)
+		}
+	}
+	group.Wait()
+	return out
+}
+
+func (f *fake) generate(ctx context.Context, req engine.Request, emit func(engine.Token) error) (engine.Result, error) {
 	f.calls.Add(1)
 	f.running.Add(1)
 	defer f.running.Add(-1)
 	f.mu.Lock()
 	f.requests = append(f.requests, req)
 	f.mu.Unlock()
-	if f.broken {
-		panic("a bug")
-	}
 	r := engine.Result{Reason: engine.Stopped, StopID: -1, Prompt: len(req.Prompt)}
 	if req.PromptCandidates != nil {
 		for _, id := range req.Prompt[1:] {
@@ -122,6 +159,9 @@ func (f *fake) Generate(ctx context.Context, req engine.Request, emit func(engin
 		}
 	}
 	tokens := f.script(req)
+	if f.broken {
+		panic("a bug")
+	}
 	for i, t := range tokens {
 		if i == req.MaxTokens && req.MaxTokens > 0 {
 			r.Reason = engine.OutOfRoom
@@ -133,11 +173,19 @@ func (f *fake) Generate(ctx context.Context, req engine.Request, emit func(engin
 		}
 	}
 	if f.hang != nil {
+		if !req.Deadline.IsZero() {
+			var done context.CancelFunc
+			ctx, done = context.WithDeadline(ctx, req.Deadline)
+			defer done()
+		}
 		select {
 		case <-f.hang:
 		case <-ctx.Done():
 			return r, ctx.Err()
 		}
+	}
+	if f.breaks {
+		panic("a bug")
 	}
 	if f.fail != nil {
 		return r, f.fail

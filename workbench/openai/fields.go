@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -103,6 +102,26 @@ func between[T int | int64 | float64](f *fields, name string, v *T, low, high T)
 	}
 }
 
+// number takes a number of a range.
+func (f *fields) number(name string, into *float32, low, high float64) bool {
+	var v float64
+	if !f.take(name, &v) {
+		return false
+	}
+	between(f, name, &v, low, high)
+	*into = float32(v)
+	return f.err == nil
+}
+
+// whole takes an integer of a range.
+func (f *fields) whole(name string, into *int, low, high int) bool {
+	if !f.take(name, into) {
+		return false
+	}
+	between(f, name, into, low, high)
+	return f.err == nil
+}
+
 // warn lists a field that has no effect.
 func (f *fields) warn(param, message string) {
 	if len(*f.warnings) < maxWarnings {
@@ -137,25 +156,23 @@ func (f *fields) rest() *Error {
 // changing are fields of OpenAI and of other servers that change what comes
 // out and that we do not act on, with the values that ask for nothing.
 var changing = map[string][]string{
-	"frequency_penalty": {"0"}, "presence_penalty": {"0"}, "repetition_penalty": {"1"}, "repeat_penalty": {"1"},
-	"logit_bias": {"{}"}, "best_of": {"1"}, "suffix": {`""`}, "response_format": {`{"type":"text"}`},
+	"best_of": {"1"}, "suffix": {`""`}, "response_format": {`{"type":"text"}`},
 	"modalities": {`["text"]`, "[]"}, "audio": nil, "web_search_options": nil, "moderation": nil,
 	"functions": {"[]"}, "function_call": {`"none"`, `"auto"`}, "documents": {"[]"}, "mm_processor_kwargs": {"{}"},
-	"min_tokens": {"0"}, "use_beam_search": {"false"}, "length_penalty": {"1"}, "bad_words": {"[]"},
-	"allowed_token_ids": {"[]"}, "logits_processors": {"[]"}, "truncate_prompt_tokens": nil, "prompt_embeds": nil,
+	"min_tokens": {"0"}, "use_beam_search": {"false"}, "length_penalty": {"1"}, "logits_processors": {"[]"},
+	"truncate_prompt_tokens": nil, "prompt_embeds": nil,
 	"prompt_logprobs": nil, "include_stop_str_in_output": {"false"}, "skip_special_tokens": {"true"},
 	"spaces_between_special_tokens": {"true"}, "add_special_tokens": {"false"}, "chat_template": nil,
 	"guided_json": nil, "guided_regex": nil, "guided_choice": nil, "guided_grammar": nil, "structured_outputs": nil,
-	"grammar": {`""`}, "json_schema": nil, "thinking_token_budget": nil, "typical_p": {"1"}, "tfs_z": {"1"},
-	"top_n_sigma": {"0", "-1"}, "xtc_probability": {"0"}, "dry_multiplier": {"0"}, "mirostat": {"0"},
-	"mirostat_mode": {"0"}, "dynatemp_range": {"0"}, "top_a": {"0"},
+	"grammar": {`""`}, "json_schema": nil, "thinking_token_budget": nil, "tfs_z": {"1"}, "top_a": {"0"},
+	"smoothing_factor": {"0"}, "no_repeat_ngram_size": {"0"}, "n_probs": {"0"}, "min_keep": {"0", "1"},
 }
 
 // harmless are fields about storage, billing and routing of a service.
 var harmless = map[string]bool{
 	"user": true, "store": true, "metadata": true, "service_tier": true, "safety_identifier": true,
 	"prompt_cache_key": true, "prompt_cache_retention": true, "prompt_cache_options": true, "prediction": true,
-	"reasoning_effort": true, "verbosity": true, "priority": true, "request_id": true, "cache_salt": true,
+	"reasoning_effort": true, "verbosity": true, "request_id": true, "cache_salt": true,
 }
 
 func orNeutral(values []string) string {
@@ -221,6 +238,10 @@ func wanted(into any) string {
 		return "a list of token ids"
 	case *[]json.RawMessage:
 		return "a list"
+	case *[]string:
+		return "a list of texts"
+	case *map[string]float64:
+		return "an object of numbers"
 	default:
 		return "of another type"
 	}
@@ -316,12 +337,4 @@ func hexEscape(s []byte) (r uint64, ok bool) {
 	}
 	r, err := strconv.ParseUint(string(s[2:6]), 16, 16)
 	return r, err == nil
-}
-
-// float32Of narrows a parameter; between has checked its range.
-func float32Of(v *float64, otherwise float32) float32 {
-	if v == nil {
-		return otherwise
-	}
-	return float32(math.Min(*v, math.MaxFloat32))
 }

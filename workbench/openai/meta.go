@@ -44,12 +44,15 @@ func (s *Server) getModel(w http.ResponseWriter, r *http.Request) error {
 
 // root says what this is.
 func (s *Server) root(w http.ResponseWriter, _ *http.Request) error {
+	endpoints := []string{
+		"GET /v1/models", "POST /v1/chat/completions", "POST /v1/completions",
+		"POST /tokenize", "POST /detokenize", "GET /health", "GET /version",
+	}
+	if s.cfg.Metrics != nil {
+		endpoints = append(endpoints, "GET /metrics")
+	}
 	writeJSON(w, http.StatusOK, map[string]any{
-		"name": "roundhouse", "about": "an inference workbench with an OpenAI-compatible API",
-		"endpoints": []string{
-			"GET /v1/models", "POST /v1/chat/completions", "POST /v1/completions",
-			"POST /tokenize", "POST /detokenize", "GET /health", "GET /version",
-		},
+		"name": "roundhouse", "about": "an inference workbench with an OpenAI-compatible API", "endpoints": endpoints,
 	})
 	return nil
 }

@@ -3,12 +3,12 @@ package openai
 import (
 	"encoding/json"
 	"fmt"
-	"math"
-	"math/rand/v2"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/engine/tokenizer"
 )
 
 const (
@@ -17,6 +17,8 @@ const (
 	maxStops    = 32   // stop texts; OpenAI allows 4
 	maxStopText = 1024 // bytes of each
 	maxStopIDs  = 256
+	maxPriority = 5000         // the engine's
+	maxTimeout  = 24 * 60 * 60 // seconds
 )
 
 // params are what both endpoints share.
@@ -47,7 +49,7 @@ func (f *fields) model(info engine.Info) *Error {
 
 // params takes the shared parameters. Values not given are those of the
 // model's generation_config.json.
-func (f *fields) params(info engine.Info) params {
+func (f *fields) params(info engine.Info, t *tokenizer.Tokenizer) params {
 	p := params{n: 1}
 	f.take("stream", &p.stream)
 	f.streamOptions(&p)
@@ -57,8 +59,32 @@ func (f *fields) params(info engine.Info) params {
 	f.take("return_token_ids", &p.tokenIDs)
 	f.take("ignore_eos", &p.request.IgnoreEOS)
 	f.stops(&p.request, info)
-	p.request.Sampling = f.sampling(info.Defaults)
+	f.schedule(&p.request)
+	p.request.Sampling = f.sampling(info, t)
 	return p
+}
+
+// schedule takes what the queue and the clock go by.
+func (f *fields) schedule(r *engine.Request) {
+	var rank int
+	if f.take("priority", &rank) {
+		between(f, "priority", &rank, -maxPriority, maxPriority)
+		r.Priority = -rank // vLLM's lower goes first, the engine's higher
+	}
+	var seconds float32
+	if f.number("timeout", &seconds, 0.001, maxTimeout) {
+		r.Deadline = time.Now().Add(time.Duration(float64(seconds) * float64(time.Second)))
+	}
+	var mode string
+	if f.take("logprobs_mode", &mode) {
+		switch mode {
+		case "raw_logprobs":
+		case "processed_logprobs":
+			r.Logprobs = engine.OfChain
+		default:
+			f.fail("must be raw_logprobs or processed_logprobs", "logprobs_mode")
+		}
+	}
 }
 
 func (f *fields) streamOptions(p *params) {
@@ -102,41 +128,6 @@ func (f *fields) stops(r *engine.Request, info engine.Info) {
 			f.fail(fmt.Sprintf("has id %d: ids lie in 0 to %d", r.StopIDs[i], info.Vocab-1), "stop_token_ids")
 		}
 	}
-}
-
-func (f *fields) sampling(defaults engine.Sampling) engine.Sampling {
-	var temperature, topP, minP *float64
-	var seed *int64
-	s := defaults
-	f.take("temperature", &temperature)
-	between(f, "temperature", temperature, 0, 2)
-	s.Temperature = float32Of(temperature, s.Temperature)
-
-	f.take("top_p", &topP)
-	between(f, "top_p", topP, 0, 1)
-	s.TopP = float32Of(topP, s.TopP)
-	if topP != nil && s.TopP == 0 {
-		// 0 is "off" to the engine, and "as few as possible" to OpenAI.
-		s.TopP = math.SmallestNonzeroFloat32
-	}
-
-	k := s.TopK
-	if f.take("top_k", &k) {
-		between(f, "top_k", &k, -1, math.MaxInt32)
-		s.TopK = max(k, 0) // -1 is vLLM's "off"
-	}
-
-	f.take("min_p", &minP)
-	between(f, "min_p", minP, 0, 1)
-	s.MinP = float32Of(minP, s.MinP)
-
-	f.take("seed", &seed)
-	if seed != nil {
-		s.Seed = uint64(*seed)
-	} else {
-		s.Seed = rand.Uint64N(1 << 53) // JavaScript reads it exactly
-	}
-	return s
 }
 
 // room checks that prompt and answer fit, before anything is sent.

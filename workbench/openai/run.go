@@ -3,7 +3,10 @@ package openai
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"slices"
+	"sync"
 
 	"github.com/roundhouse-ai/roundhouse/engine"
 )
@@ -20,10 +23,13 @@ type promptDetails struct {
 	CachedTokens int `json:"cached_tokens"` // tokens really skipped
 }
 
-func (u *Usage) add(prompt, completion int) {
+// add counts a prompt and what was made of it.
+func (u *Usage) add(prompt int, results []engine.Result) {
 	u.PromptTokens += prompt
-	u.CompletionTokens += completion
-	u.TotalTokens += prompt + completion
+	for _, r := range results {
+		u.CompletionTokens += r.Completion
+	}
+	u.TotalTokens = u.PromptTokens + u.CompletionTokens
 }
 
 // Extension is what we add to OpenAI's responses.
@@ -42,43 +48,85 @@ type update struct {
 	left   *Leftover
 }
 
-// complete runs one choice. keep says whether updates have tokens.
-func complete(ctx context.Context, m Model, req engine.Request, split splitter, keep bool, send func(update) error) (engine.Result, error) {
-	var tokens []engine.Token
-	flush := func(u update) error {
-		u.tokens, tokens = tokens, nil
-		return send(u)
+// errBroken ends a choice whose output could not be dealt with: a bug.
+var errBroken = errors.New("a panic while an answer was taken apart")
+
+// choice is one completion in the making.
+type choice struct {
+	split  splitter
+	tokens []engine.Token // since the last update
+}
+
+// complete runs n choices of a request side by side: the prompt is read once.
+// keep says whether updates have tokens. The texts of a choice come as they are
+// made, its last update when all choices have ended. When one fails, so does
+// the request.
+func complete(ctx context.Context, m Model, req engine.Request, n int, split func() splitter, keep bool, send func(k int, u update) error) ([]engine.Result, error) {
+	choices := make([]choice, n)
+	for k := range choices {
+		choices[k].split = split()
 	}
-	result, err := m.Generate(ctx, req, func(t engine.Token) error {
+	flush := func(k int, u update) error {
+		u.tokens, choices[k].tokens = choices[k].tokens, nil
+		return send(k, u)
+	}
+	var (
+		mu     sync.Mutex // choices emit on goroutines of their own
+		broken any
+	)
+	outcomes := m.GenerateChoices(ctx, req, n, func(k int, t engine.Token) (err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		defer func() { // a panic belongs to the request's goroutine, where guard answers it
+			if v := recover(); v != nil {
+				broken, err = fmt.Sprintf("%v\n%s", v, debug.Stack()), errBroken
+			}
+		}()
+		c := &choices[k]
 		if keep {
 			t.Candidates = slices.Clone(t.Candidates) // the engine may use its own again
-			tokens = append(tokens, t)
+			c.tokens = append(c.tokens, t)
 		}
-		pieces := split.push(t.Text)
-		if len(pieces) > 0 {
-			if err := flush(update{pieces: pieces}); err != nil {
+		if pieces := c.split.push(t.Text); len(pieces) > 0 {
+			if err := flush(k, update{pieces: pieces}); err != nil {
 				return err
 			}
 		}
-		if split.enough() {
+		if c.split.enough() {
 			return errEnough
 		}
 		return nil
 	})
+	if broken != nil {
+		panic(broken)
+	}
+	results := make([]engine.Result, n)
+	for k, o := range outcomes {
+		if results[k] = o.Result; o.Err != nil && !errors.Is(o.Err, errEnough) {
+			return results, o.Err
+		}
+	}
+	for k, o := range outcomes {
+		if err := flush(k, choices[k].last(req, &results[k], o.Err != nil)); err != nil {
+			return results, err
+		}
+	}
+	return results, nil
+}
+
+// last is the update that ends a choice; enough says that its splitter did.
+func (c *choice) last(req engine.Request, r *engine.Result, enough bool) update {
 	var rest []piece
-	switch {
-	case errors.Is(err, errEnough):
-		result.Reason = engine.Stopped
-	case err != nil:
-		return result, err
-	default:
-		rest = append(split.push(result.Tail), split.close()...)
+	if enough {
+		r.Reason = engine.Stopped
+	} else {
+		rest = append(c.split.push(r.Tail), c.split.close()...)
 	}
-	u := update{pieces: rest, finish: string(result.Reason), stop: stopReason(req, result), left: split.left()}
-	if result.Reason == engine.Stopped {
-		u.finish = split.finish()
+	u := update{pieces: rest, finish: string(r.Reason), stop: stopReason(req, *r), left: c.split.left()}
+	if r.Reason == engine.Stopped {
+		u.finish = c.split.finish()
 	}
-	return result, flush(u)
+	return u
 }
 
 // stopReason is vLLM's stop_reason: nil for an end token of the model.

@@ -1,6 +1,7 @@
 // Package openai serves a model over HTTP as OpenAI's API does: models, chat
 // completions and completions, streamed or not, with vLLM's names for what
-// OpenAI does not have (token ids, tokenize, extra samplers).
+// OpenAI does not have (token ids, tokenize), and vLLM's or llama.cpp's for
+// further samplers. api.md of the handbook lists every field.
 //
 // A field that would change the answer and that we do not act on is refused
 // with a 400 naming it; a harmless one is listed under roundhouse.warnings in
@@ -8,8 +9,8 @@
 //
 // Where to look: server.go starts, stops and routes; guard.go is what every
 // request goes through (Host, Origin, key, log); fields.go takes requests
-// apart; params.go has the parameters both endpoints share; messages.go and
-// prompt.go turn a conversation into token ids; chat.go and completions.go are
+// apart; params.go has the parameters both endpoints share, sampling.go those of
+// the draws; messages.go and prompt.go turn a conversation into token ids; chat.go and completions.go are
 // the endpoints; run.go runs choices; stream.go writes server-sent events;
 // errors.go is what clients are told when something fails.
 package openai
@@ -33,9 +34,10 @@ import (
 // may be called at once.
 type Model interface {
 	Info() engine.Info
-	// Generate makes one completion. It must end soon after ctx does or emit
-	// returns an error.
-	Generate(ctx context.Context, req engine.Request, emit func(engine.Token) error) (engine.Result, error)
+	// GenerateChoices makes n completions of a prompt; each may call emit on a
+	// goroutine of its own, and an error of emit ends that choice. All must end
+	// soon after ctx does. It may refuse at once with an *engine.QueueError.
+	GenerateChoices(ctx context.Context, req engine.Request, n int, emit func(choice int, t engine.Token) error) []engine.Outcome
 	Tokenizer() *tokenizer.Tokenizer // nil if there is none
 	Template() *chat.Template        // nil if there is none
 	SpecialTokens() *chat.Map        // bos_token and its kin, for the template
@@ -48,13 +50,13 @@ type Config struct {
 	Origins []string // web origins ("https://example.org") whose pages may use the server
 
 	MaxBody   int64         // bytes of a request; 0 for 16 MiB
-	Queue     int           // generations in work or waiting, above it 429; 0 for 64
 	KeepAlive time.Duration // a silent stream sends a comment this often; 0 for 10 s
 	Grace     time.Duration // running generations may end within it at shutdown; 0 for 10 s
 
 	// SpecialTokens says how message content is read: "text" (or "") keeps
 	// users from writing control tokens, "allow" reads them as transformers does.
 	SpecialTokens string
+	Metrics       http.Handler // answers GET /metrics, behind the key; nil for none
 	Version       any          // answer of /version; a *struct or map; nil for {}
 	Log           *slog.Logger // nil for none
 }
@@ -70,16 +72,14 @@ type Server struct {
 	model    Model
 	progress engine.Progress
 	stopping bool
-	running  int // generations in work or waiting
 }
 
 // New makes a server.
 func New(cfg Config) (*Server, error) {
 	cfg.MaxBody = orDefault(cfg.MaxBody, 16<<20)
-	cfg.Queue = orDefault(cfg.Queue, 64)
 	cfg.KeepAlive = orDefault(cfg.KeepAlive, 10*time.Second)
 	cfg.Grace = orDefault(cfg.Grace, 10*time.Second)
-	if cfg.MaxBody < 0 || cfg.Queue < 0 || cfg.KeepAlive < 0 || cfg.Grace < 0 {
+	if cfg.MaxBody < 0 || cfg.KeepAlive < 0 || cfg.Grace < 0 {
 		return nil, errors.New("openai: limits and times must not be negative")
 	}
 	switch cfg.SpecialTokens {
@@ -199,6 +199,12 @@ func (s *Server) routes() http.Handler {
 	handle("GET", "/{$}", s.root)
 	handle("GET", "/health", s.health)
 	handle("GET", "/version", s.version)
+	if s.cfg.Metrics != nil {
+		handle("GET", "/metrics", func(w http.ResponseWriter, r *http.Request) error {
+			s.cfg.Metrics.ServeHTTP(w, r)
+			return nil
+		})
+	}
 	handle("GET", "/v1/models", s.listModels)
 	handle("GET", "/v1/models/{id...}", s.getModel)
 	handle("POST", "/v1/chat/completions", s.chatCompletions)
@@ -234,20 +240,4 @@ func (s *Server) current() (Model, error) {
 			"the model is still loading (%s): GET /health shows the progress", s.progress.Stage)
 	}
 	return s.model, nil
-}
-
-// admit reserves a place in the queue; the caller must call leave.
-func (s *Server) admit() (leave func(), err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.running >= s.cfg.Queue {
-		return nil, busy(http.StatusTooManyRequests, "queue_full", time.Second,
-			"%d requests are in work or waiting, the limit: try again in a moment", s.running)
-	}
-	s.running++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.running--
-	}, nil
 }

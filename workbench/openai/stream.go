@@ -11,6 +11,10 @@ import (
 // before its work is stopped.
 const writeTimeout = 30 * time.Second
 
+// patience is how long the head of a stream waits for a first event: what the
+// engine refuses at once, such as a full queue, still gets a status of its own.
+const patience = 100 * time.Millisecond
+
 // stream writes server-sent events. It says something at least every
 // keep-alive interval, so that proxies and clients do not give up during a
 // long prefill.
@@ -23,22 +27,20 @@ type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	last    time.Time // of the last write
-	err     error     // of the first write that failed
+	held    []byte    // events to send with the head
+	opened  bool
+	err     error // of the first write that failed
 }
 
-// openStream sends the head. The returned context ends with ctx, and when the
-// client cannot be written to. The caller must call close.
+// openStream makes a stream whose head goes out with the first event, or after
+// patience. The returned context ends with ctx, and when the client cannot be
+// written to. The caller must call close.
 func openStream(ctx context.Context, w http.ResponseWriter, every time.Duration) (*stream, context.Context) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &stream{
 		cancel: cancel, w: w, control: http.NewResponseController(w),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream; charset=utf-8")
-	h.Set("Cache-Control", "no-cache")
-	h.Set("X-Accel-Buffering", "no") // nginx would collect the events
-	w.WriteHeader(http.StatusOK)
 	go s.keepAlive(every)
 	return s, ctx
 }
@@ -52,12 +54,20 @@ func (s *stream) close() {
 
 func (s *stream) keepAlive(every time.Duration) {
 	defer close(s.done)
+	head := time.NewTimer(min(patience, every))
+	defer head.Stop()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-s.stop:
 			return
+		case <-head.C:
+			s.mu.Lock()
+			if !s.opened {
+				s.write(nil)
+			}
+			s.mu.Unlock()
 		case <-tick.C:
 			s.mu.Lock()
 			if time.Since(s.last) >= every {
@@ -70,25 +80,52 @@ func (s *stream) keepAlive(every time.Duration) {
 
 // send writes one event with v as JSON, which has no line breaks.
 func (s *stream) send(v any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.write(eventOf(v))
+	return s.err
+}
+
+// hold is send for what need not open the stream by itself.
+func (s *stream) hold(v any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.opened {
+		s.write(eventOf(v))
+	} else {
+		s.held = append(s.held, eventOf(v)...)
+	}
+	return s.err
+}
+
+func eventOf(v any) []byte {
 	data, err := marshal(v)
 	if err != nil {
 		panic(err) // our own types always marshal
 	}
-	return s.event(data)
+	return frame(data)
 }
 
-// fail tells the client what ended the stream. No [DONE] follows.
+func frame(data []byte) []byte { return append(append([]byte("data: "), data...), "\n\n"...) }
+
+// fail tells the client what ended the stream: with a status where nothing was
+// sent yet, else in a last event. No [DONE] follows.
 func (s *stream) fail(e *Error) {
-	_ = s.send(map[string]*Error{"error": e}) // nobody is left to be told of a failure
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.opened {
+		s.opened = true
+		e.write(s.w)
+		return
+	}
+	s.write(eventOf(map[string]*Error{"error": e})) // nobody is left to be told of a failure
 }
 
 // end tells the client that the stream is complete.
-func (s *stream) end() error { return s.event([]byte("[DONE]")) }
-
-func (s *stream) event(data []byte) error {
+func (s *stream) end() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.write(append(append([]byte("data: "), data...), "\n\n"...))
+	s.write(frame([]byte("[DONE]")))
 	return s.err
 }
 
@@ -96,6 +133,15 @@ func (s *stream) event(data []byte) error {
 func (s *stream) write(event []byte) {
 	if s.err != nil {
 		return
+	}
+	if !s.opened {
+		s.opened = true
+		h := s.w.Header()
+		h.Set("Content-Type", "text/event-stream; charset=utf-8")
+		h.Set("Cache-Control", "no-cache")
+		h.Set("X-Accel-Buffering", "no") // nginx would collect the events
+		s.w.WriteHeader(http.StatusOK)
+		event, s.held = append(s.held, event...), nil
 	}
 	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // not possible on test recorders
 	if _, s.err = s.w.Write(event); s.err == nil {

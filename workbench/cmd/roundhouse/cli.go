@@ -27,6 +27,8 @@ type cli struct {
 	Inspect    inspectCmd    `cmd:"" help:"Describe a model folder and everything wrong with it."`
 	Check      checkCmd      `cmd:"" help:"See whether a model works, without reference values."`
 	Parity     parityCmd     `cmd:"" help:"Compare a model with reference values."`
+	Numerics   numericsCmd   `cmd:"" help:"Measure what fast numerics changes about a model's predictions."`
+	Bench      benchCmd      `cmd:"" help:"Measure a model: prefill, decode, memory."`
 	Doctor     doctorCmd     `cmd:"" help:"Report on program, machine, settings and model."`
 	Demo       demoCmd       `cmd:"" help:"The embedded demo model."`
 	Settings   configCmd     `cmd:"" name:"config" help:"The configuration."`
@@ -45,6 +47,8 @@ type engineFlags struct {
 	ModelName    string `setting:"model_name" placeholder:"ID" help:"Id the model answers to (default: its folder's name)."`
 	Threads      int    `setting:"engine.threads" placeholder:"N" help:"Threads (default: one a core)."`
 	Context      int    `setting:"engine.context" placeholder:"N" help:"Longest prompt plus answer in tokens (default: the model's limit, 32768 at most)."`
+	Kernels      string `setting:"engine.kernels" placeholder:"SET" complete:"auto portable avx2 avx512" help:"Kernels: auto (default), portable, avx2 or avx512."`
+	Numerics     string `setting:"engine.numerics" placeholder:"MODE" complete:"auto exact fast int8" help:"Activations: auto (default), exact (fp32), fast (16 bit) or int8."`
 	IgnoreMemory bool   `setting:"engine.ignore_memory" help:"Load even if the memory that is free does not suffice."`
 }
 
@@ -54,7 +58,9 @@ type serverFlags struct {
 	Listen string `setting:"listen" placeholder:"ADDR" help:"Address (default 127.0.0.1:8480); port 0 picks a free one. Without a host: loopback."`
 	APIKey string `name:"api-key" setting:"api_key" placeholder:"KEY" help:"Key that clients must send; others on this machine can see flags: $$ROUNDHOUSE_API_KEY is safer."`
 	engineFlags
-	Streams int `setting:"engine.streams" placeholder:"N" help:"Sequences that can run at once (default 4)."`
+	Streams    int    `setting:"engine.streams" placeholder:"N" help:"Sequences that can run at once (default 4)."`
+	Queue      int    `setting:"engine.queue" placeholder:"N" help:"Requests that may wait; more get 429 (default 256)."`
+	Overcommit string `setting:"engine.overcommit" placeholder:"HOW" complete:"off swap rebuild" help:"Admit more than surely fits: off (default), swap or rebuild."`
 }
 
 type serveCmd struct {
@@ -175,6 +181,26 @@ func (c *parityCmd) Run(e *environment) error {
 	return e.with(func(a *workbench.App) error { return a.Parity(e.background, c.Golden, c.Worst, c.JSON) })
 }
 
+type benchCmd struct {
+	modelArg
+	jsonFlag
+	Lengths []int         `default:"64,512,1536" placeholder:"N,..." help:"Prompt lengths in tokens (default ${default})."`
+	Batches []int         `default:"1,4,8" placeholder:"N,..." help:"Streams that decode at once (default ${default})."`
+	Tokens  int           `default:"64" placeholder:"N" help:"Tokens that each stream of a run makes (default ${default})."`
+	Time    time.Duration `default:"3s" placeholder:"T" help:"Time for each row (default ${default}): as many runs as fit, at least 3."`
+	engineFlags
+}
+
+func (*benchCmd) Help() string {
+	return `Medians after a warm-up, with the slowest and the fastest run. The last column is the share of the read bandwidth that was measured just before: tokens a second times the bytes that a token touches, by the shapes of the files. tools.md of the handbook has the formula.`
+}
+
+func (c *benchCmd) Run(e *environment) error {
+	return e.with(func(a *workbench.App) error {
+		return a.Bench(e.background, workbench.BenchOptions{Lengths: c.Lengths, Streams: c.Batches, Tokens: c.Tokens, Time: c.Time, JSON: c.JSON})
+	})
+}
+
 type doctorCmd struct {
 	modelArg
 	jsonFlag
@@ -182,7 +208,7 @@ type doctorCmd struct {
 }
 
 func (*doctorCmd) Help() string {
-	return `The report holds version, hardware, settings (keys hidden), what inspect and check say, and a hash of each file's header. It holds no prompts. Exit code 1 if anything is wrong.`
+	return `Measures the memory's read bandwidth, says which kernels will run and why, and what to change. The report holds version, hardware, settings (keys hidden), what inspect and check say, and a hash of each file's header. It holds no prompts. Exit code 1 if anything is wrong.`
 }
 
 func (c *doctorCmd) Run(e *environment) error {

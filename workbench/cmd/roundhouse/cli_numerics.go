@@ -1,0 +1,23 @@
+//go:build unix
+
+package main
+
+import "github.com/roundhouse-ai/roundhouse/workbench"
+
+type numericsCmd struct {
+	modelArg
+	Text   string `required:"" placeholder:"FILE" complete:"FILE" help:"Text to read, of the kind that the model is used for."`
+	Tokens int    `default:"4096" help:"How many tokens of it (default ${default})."`
+	Window int    `default:"512" help:"Tokens that are read in one go (default ${default})."`
+	jsonFlag
+}
+
+func (*numericsCmd) Help() string {
+	return `Reads a text with fp32 activations and with 8-bit ones and compares the predictions after every token. Exit code 1 if fast numerics differs by more than the handbook allows.`
+}
+
+func (c *numericsCmd) Run(e *environment) error {
+	return e.with(func(a *workbench.App) error {
+		return a.Numerics(e.background, workbench.NumericsOptions{Text: c.Text, Tokens: c.Tokens, Window: c.Window, JSON: c.JSON})
+	})
+}
