@@ -8,9 +8,10 @@ SHELL       := /bin/bash
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 darwin/amd64
-RACE     := ./engine ./engine/cpu ./engine/cache ./engine/safetensors ./engine/tokenizer ./workbench ./workbench/openai ./workbench/term
+RACE     := ./engine ./engine/cpu ./engine/cache ./engine/safetensors ./engine/sample ./engine/sched ./engine/tokenizer ./workbench ./workbench/metrics ./workbench/openai ./workbench/term
 FUZZTIME ?= 10s
 SOAKTIME ?= 5m
+LOADTIME ?= 10m
 HOUSE    := go run ./workbench/house
 LINTER   := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
@@ -63,11 +64,14 @@ ci: ## all of the above, as the builders run it
 	@bash .ci/run
 
 ##@ Longer runs
-.PHONY: fuzz soak bench parity evidence dist clean
+.PHONY: fuzz load soak bench parity evidence dist clean
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@$(HOUSE) fuzz -jobs 2 -time $(FUZZTIME)
 
-soak: ## every fuzz target for SOAKTIME (5m); writes workbench/docs/soak.md
+load: ## many streams, cancels and slow readers for LOADTIME (10m): no wrong stream, flat memory
+	@ROUNDHOUSE_SOAK=$(LOADTIME) go test -count 1 -timeout 0 -v -run Soak ./engine
+
+soak: load ## the load, then every fuzz target for SOAKTIME (5m); writes workbench/docs/soak.md
 	@$(HOUSE) fuzz -time $(SOAKTIME) -jobs 4 -keep 16 -report workbench/docs/soak.md
 
 bench: ## Go benchmarks: values with units
@@ -76,8 +80,8 @@ bench: ## Go benchmarks: values with units
 parity: build ## compare every golden; writes workbench/docs/parity.md
 	@$(HOUSE) parity
 
-evidence: build ## measure what the handbook promises: value, bound, verdict
-	@$(HOUSE) evidence
+evidence: build ## measure what the handbook promises (NAMES="demo sampler": only these)
+	@$(HOUSE) evidence $(NAMES)
 
 dist: ## archives for every platform, checksums and completions in dist/
 	@$(HOUSE) dist -version '$(VERSION)' $(PLATFORMS)
