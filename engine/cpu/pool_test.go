@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -44,10 +46,14 @@ func TestPoolDoesNotAllocate(t *testing.T) {
 
 // BenchmarkPool is what a phase costs beside its work.
 func BenchmarkPool(b *testing.B) {
-	p := newPool(2)
-	defer p.close()
-	do := func(int, int) {}
-	for b.Loop() {
-		p.each(2, do)
+	for threads := 2; threads <= runtime.NumCPU(); threads *= 2 {
+		b.Run(fmt.Sprint(threads), func(b *testing.B) {
+			p := newPool(threads)
+			defer p.close()
+			do := func(int, int) {}
+			for b.Loop() {
+				p.each(threads, do)
+			}
+		})
 	}
 }
