@@ -1,0 +1,72 @@
+// Command build compiles kernels/*.cu into the images of kernels/bin and writes
+// their manifest. It takes nvcc 13.0 from $NVCC, from PATH or from the usual
+// folders, and otherwise fetches a pinned one into the user's cache; it needs a
+// host C++ compiler on PATH, no GPU and no CUDA installation. What is up to date
+// is left alone. Run it anywhere in the module.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+func main() {
+	headers := flag.Bool("headers", false, "write include/rh/abi_check.cuh alone, as go generate asks")
+	force := flag.Bool("force", false, "compile every image, up to date or not")
+	jobs := flag.Int("jobs", runtime.NumCPU(), "compilations at a time")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *headers, *force, max(1, *jobs)); err != nil {
+		fmt.Fprintln(os.Stderr, "kernels/build:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, headersOnly, force bool, jobs int) error {
+	root, err := folder(ctx)
+	if err != nil {
+		return err
+	}
+	if err := writeHeader(root); err != nil || headersOnly {
+		return err
+	}
+	sources, err := readSources(os.DirFS(root))
+	if err != nil {
+		return err
+	}
+	old, err := readManifest(root)
+	if err != nil && !force {
+		fmt.Println("no usable manifest, building all:", err)
+	}
+	stale := staleImages(sources, old, os.DirFS(filepath.Join(root, "bin")))
+	if force {
+		stale = sources
+	}
+	if len(stale) == 0 && len(old.Images) == len(sources) {
+		fmt.Printf("%d images are up to date\n", len(sources))
+		return nil
+	}
+	tools, err := compiler(ctx, true)
+	if err != nil {
+		return err
+	}
+	return build(ctx, tools, root, sources, stale, old, jobs)
+}
+
+// folder is kernels/ of the module that the working folder lies in.
+func folder(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return "", errors.New("no Go module here: run `go run ./kernels/build` in the repository")
+	}
+	return filepath.Join(strings.TrimSpace(string(out)), "kernels"), nil
+}
