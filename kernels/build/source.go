@@ -90,8 +90,8 @@ func (s *source) read(root fs.FS, name string) error {
 		return err
 	}
 	for _, found := range include.FindAllSubmatch(text, -1) {
-		header := path.Join("include", string(found[1]))
-		if !strings.HasPrefix(string(found[1]), "rh/") || !fs.ValidPath(header) {
+		header := "include/" + string(found[1])
+		if !strings.HasPrefix(header, "include/rh/") || !fs.ValidPath(header) {
 			return fmt.Errorf("%s includes %q: headers of ours lie in include/rh, others go between < and >", name, found[1])
 		}
 		if err := s.read(root, header); err != nil {
