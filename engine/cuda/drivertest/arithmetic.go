@@ -1,0 +1,98 @@
+package drivertest
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"unsafe"
+
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
+	"github.com/roundhouse-ai/roundhouse/kernels"
+)
+
+// A Kernel does in Go what the kernel of its name does on a device, reading and
+// writing device memory in the device's layouts. An error is what a device would
+// call an illegal address.
+type Kernel func(m Memory, l driver.Launch) error
+
+// Args is the argument struct of a launch.
+func Args[T any](l driver.Launch) (T, error) {
+	var args T
+	if len(l.Args) != int(unsafe.Sizeof(args)) {
+		return args, fmt.Errorf("%d bytes of arguments for a %T", len(l.Args), args)
+	}
+	copy(kernels.Bytes(&args), l.Args)
+	return args, nil
+}
+
+// typed makes a Kernel of a function that takes its argument struct.
+func typed[T any](work func(m Memory, args T) error) Kernel {
+	return func(m Memory, l driver.Launch) error {
+		args, err := Args[T](l)
+		if err != nil {
+			return err
+		}
+		return work(m, args)
+	}
+}
+
+func arithmetic() map[string]Kernel {
+	return map[string]Kernel{
+		"rh_smoke_fill":      typed(fill),
+		"rh_smoke_copy":      typed(smokeCopy),
+		"rh_smoke_echo":      typed(echo),
+		"rh_rmsnorm_generic": typed(rmsNorm),
+	}
+}
+
+func fill(m Memory, a kernels.FillArgs) error {
+	dst, err := Slice[uint32](m, a.Dst, int(a.N))
+	for i := range dst {
+		dst[i] = a.Value
+	}
+	return err
+}
+
+func smokeCopy(m Memory, a kernels.CopyArgs) error {
+	dst, err := Slice[uint32](m, a.Dst, int(a.N))
+	src, srcErr := Slice[uint32](m, a.Src, int(a.N))
+	copy(dst, src)
+	return errors.Join(err, srcErr)
+}
+
+func echo(m Memory, a kernels.EchoArgs) error {
+	out, err := Slice[uint32](m, a.Out, 8)
+	step, stepErr := Slice[uint32](m, a.Step, 2)
+	if err := errors.Join(err, stepErr); err != nil {
+		return err
+	}
+	copy(out, []uint32{
+		uint32(a.Wide), uint32(a.Wide >> 32), a.Word, math.Float32bits(a.Real),
+		uint32(a.Half), uint32(a.Byte)<<8 | uint32(a.Last), step[0], step[1],
+	})
+	return nil
+}
+
+// rmsNorm is the CPU reference's arithmetic: the sum in fp64.
+func rmsNorm(m Memory, a kernels.RMSNormArgs) error {
+	w, err := Slice[float32](m, a.W, int(a.N))
+	if err != nil {
+		return err
+	}
+	for row := range uint64(a.Rows) {
+		x, err := Slice[float32](m, a.X+4*row*uint64(a.XStride), int(a.N))
+		out, outErr := Slice[float32](m, a.Out+4*row*uint64(a.OutStride), int(a.N))
+		if err := errors.Join(err, outErr); err != nil {
+			return err
+		}
+		sum := 0.0
+		for _, v := range x {
+			sum += float64(v) * float64(v)
+		}
+		scale := float32(1 / math.Sqrt(sum/float64(len(x))+float64(a.Eps)))
+		for i, v := range x {
+			out[i] = v * scale * (1 + w[i])
+		}
+	}
+	return nil
+}
