@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -143,6 +144,16 @@ func CheckVersion(have Version) error {
 		return nil
 	}
 	return &Error{Call: "cuDriverGetVersion", Detail: fmt.Sprintf("this driver is of CUDA %v, the kernels need CUDA %v", have, Needed), Kind: ErrOldDriver}
+}
+
+// checkImage refuses what is no whole fat binary: the driver is not told how long
+// an image is and would read on.
+func checkImage(image []byte) error {
+	const magic, header = 0xba55ed50, 16
+	if len(image) >= header && binary.LittleEndian.Uint32(image) == magic && binary.LittleEndian.Uint64(image[8:]) <= uint64(len(image)-header) {
+		return nil
+	}
+	return &Error{Code: InvalidImage, Call: "cuModuleLoadData", Detail: fmt.Sprintf("%d bytes that are no whole fat binary", len(image))}
 }
 
 // WrongSize says that an image and args.go disagree.

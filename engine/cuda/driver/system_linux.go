@@ -156,8 +156,8 @@ func (s *system) Memory() (free, total int64, err error) {
 }
 
 func (s *system) Load(image []byte) (Module, error) {
-	if len(image) == 0 {
-		return 0, &Error{Code: InvalidImage, Call: s.moduleLoadData.name, Detail: "the image is empty"}
+	if err := checkImage(image); err != nil {
+		return 0, err
 	}
 	var module uintptr
 	err := call(s.moduleLoadData, uintptr(unsafe.Pointer(&module)), uintptr(unsafe.Pointer(unsafe.SliceData(image))))

@@ -4,8 +4,9 @@
 // by a kernel's name. Work put into a stream waits there until somebody waits
 // for it, so code that reads too early reads old bytes here too.
 //
-// It is stricter than a device in two points: nothing may be allocated, freed or
-// loaded while any stream captures, and a capture stays within its stream.
+// It is stricter than a device in three points: nothing may be allocated, freed or
+// loaded while any stream captures, a capture stays within its stream, and what
+// waiting work needs must not be freed before it is done (a device waits there).
 package drivertest
 
 import (

@@ -9,6 +9,8 @@ namespace rh::ptx {
 // grid_wait blocks until every grid that this one was allowed to overlap has
 // ended and its writes are visible (griddepcontrol.wait). Before it a kernel may
 // touch weights and its arguments only, never what the kernel before it wrote.
+// Every thread of every kernel calls it: a kernel that did not would let the next
+// one run ahead of the one before.
 __device__ __forceinline__ void grid_wait() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
