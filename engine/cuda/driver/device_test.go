@@ -14,7 +14,7 @@ import (
 	"github.com/roundhouse-ai/roundhouse/kernels"
 )
 
-func TestDeviceIsDescribed(t *testing.T) {
+func TestDriverDescribesDevice(t *testing.T) {
 	each(t, func(m *machine) {
 		count, err := m.Devices()
 		m.ok(err)
@@ -43,7 +43,7 @@ func code(err error) driver.Code {
 	return 0
 }
 
-func TestFunctionsAreProvenAtLoad(t *testing.T) {
+func TestDriverProvesFunctions(t *testing.T) {
 	each(t, func(m *machine) {
 		manifest, err := kernels.Images()
 		m.ok(err)
@@ -73,7 +73,7 @@ func TestFunctionsAreProvenAtLoad(t *testing.T) {
 }
 
 // The device finds every member of an argument struct where Go put it.
-func TestArgumentsArrive(t *testing.T) {
+func TestDriverPassesArguments(t *testing.T) {
 	each(t, func(m *machine) {
 		step := m.upload(encode([]uint32{77, 0xfeedface}))
 		out := m.alloc(32)
@@ -89,7 +89,7 @@ func TestArgumentsArrive(t *testing.T) {
 	})
 }
 
-func TestFillAndCopy(t *testing.T) {
+func TestDriverFillsAndCopies(t *testing.T) {
 	each(t, func(m *machine) {
 		for _, n := range []int{1, 31, 1024, 1<<20 + 3} {
 			const guard = 5
@@ -111,7 +111,7 @@ func TestFillAndCopy(t *testing.T) {
 	})
 }
 
-func TestRMSNorm(t *testing.T) {
+func TestDriverRMSNorm(t *testing.T) {
 	each(t, func(m *machine) {
 		random := rand.New(rand.NewPCG(1, 2))
 		for _, c := range []struct{ rows, n, stride, grid, block int }{
@@ -165,7 +165,7 @@ func TestRMSNorm(t *testing.T) {
 }
 
 // What a graph does follows the step block, not the values at capture.
-func TestReplayReadsTheStepBlock(t *testing.T) {
+func TestDriverReplaysStepBlock(t *testing.T) {
 	each(t, func(m *machine) {
 		step, result := m.host(8), m.host(32)
 		block, out := m.alloc(8), m.alloc(32)
@@ -205,7 +205,7 @@ func TestReplayReadsTheStepBlock(t *testing.T) {
 }
 
 // A second stream waits for the first through an event.
-func TestEventsOrderStreams(t *testing.T) {
+func TestDriverOrdersStreams(t *testing.T) {
 	each(t, func(m *machine) {
 		const n = 1 << 20
 		other, start, written := m.newStream(), m.newEvent(), m.newEvent()
@@ -245,7 +245,7 @@ func TestEventsOrderStreams(t *testing.T) {
 }
 
 // Kernels write to mapped host memory, and a part of a buffer is a buffer.
-func TestMappedMemory(t *testing.T) {
+func TestDriverMapsMemory(t *testing.T) {
 	each(t, func(m *machine) {
 		h := m.host(64)
 		launch(m, "rh_smoke_fill", 1, 32, kernels.FillArgs{Dst: uint64(h.Slice(16, 48).Ptr()), N: 8, Value: 0x01010101})
@@ -257,7 +257,7 @@ func TestMappedMemory(t *testing.T) {
 	})
 }
 
-func TestPinnedCopies(t *testing.T) {
+func TestDriverCopiesPinned(t *testing.T) {
 	each(t, func(m *machine) {
 		size := 1 << 20
 		if m.fake == nil {
@@ -287,7 +287,7 @@ func TestPinnedCopies(t *testing.T) {
 }
 
 // Another goroutine, on whatever thread, works with the context of the first.
-func TestOnMakesTheContextCurrent(t *testing.T) {
+func TestDriverContextMoves(t *testing.T) {
 	each(t, func(m *machine) {
 		p := m.alloc(4)
 		failed := make(chan error)

@@ -13,7 +13,7 @@ import (
 )
 
 // What fails at its call leaves the device well.
-func TestFailuresThatPass(t *testing.T) {
+func TestDriverSurvivesFailures(t *testing.T) {
 	each(t, func(m *machine) {
 		p := m.alloc(64)
 		args := kernels.FillArgs{Dst: uint64(p), N: 16, Value: 3}
@@ -24,6 +24,7 @@ func TestFailuresThatPass(t *testing.T) {
 			"too many threads":    func(l *driver.Launch) { l.Block[0] = 2048 },
 			"too much shared":     func(l *driver.Launch) { l.Shared = 1 << 20 },
 			"no arguments":        func(l *driver.Launch) { l.Args = nil },
+			"too few arguments":   func(l *driver.Launch) { l.Args = l.Args[:16] },
 			"too large arguments": func(l *driver.Launch) { l.Args = make([]byte, driver.MaxArgs+8) },
 		} {
 			l := good
@@ -53,7 +54,7 @@ func TestFailuresThatPass(t *testing.T) {
 }
 
 // A capture that was spoiled fails at its end and leaves the stream usable.
-func TestSpoiledCapture(t *testing.T) {
+func TestDriverEndsSpoiledCapture(t *testing.T) {
 	each(t, func(m *machine) {
 		m.ok(m.BeginCapture(m.stream))
 		if err := m.Synchronise(m.stream); code(err) != driver.CaptureUnsupported {
@@ -71,7 +72,7 @@ func TestSpoiledCapture(t *testing.T) {
 
 // A wild write loses the device: that call and all after it say so. On a device
 // this takes a process of its own.
-func TestLostDevice(t *testing.T) {
+func TestDriverLosesDevice(t *testing.T) {
 	lose := func(m *machine) {
 		args := kernels.FillArgs{Dst: 0x10, N: 1 << 20, Value: 3}
 		m.ok(m.Launch(&driver.Launch{
@@ -97,7 +98,7 @@ func TestLostDevice(t *testing.T) {
 			lose(open(t, d, nil, leave))
 			return
 		}
-		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestLostDevice$/^device$", "-test.v")
+		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestDriverLosesDevice$/^device$", "-test.v")
 		child.Env = append(os.Environ(), "ROUNDHOUSE_LOSE_DEVICE=1")
 		out, err := child.CombinedOutput()
 		t.Logf("%s", out)
@@ -108,7 +109,7 @@ func TestLostDevice(t *testing.T) {
 }
 
 // A chip that no machine code is for gets the PTX compiled.
-func TestPTXIsTheFallback(t *testing.T) {
+func TestDriverFallsBackToPTX(t *testing.T) {
 	d := device(t)
 	m := ready(t, d, nil)
 	manifest, err := kernels.Images()
