@@ -53,10 +53,14 @@ func TestImagesAreFresh(t *testing.T) {
 // arguments, for every architecture.
 func TestImagesTakeTheirArguments(t *testing.T) {
 	root, sources, _ := tree(t)
+	total := 0
 	for _, s := range sources {
 		data, err := os.ReadFile(filepath.Join(root, "bin", s.name+".fatbin"))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if total += len(data); total > maxImages {
+			t.Errorf("%d bytes of images up to %s.cu, more than %d", total, s.name, maxImages)
 		}
 		if err := checkImage(data, s.kernels); err != nil {
 			t.Errorf("%s.cu: %v: %s", s.name, err, command)

@@ -24,7 +24,7 @@ const maxImages = 8 << 20
 
 // build compiles the stale sources, keeps the other images and writes the
 // manifest last: an interrupted build is found stale by the next.
-func build(ctx context.Context, tools toolset, root string, sources, stale []source, old kernels.Manifest, jobs int) error {
+func build(ctx context.Context, tools toolset, root string, sources, stale []source, jobs int) error {
 	started := time.Now()
 	work, err := os.MkdirTemp("", "roundhouse-kernels-")
 	if err != nil {
@@ -46,8 +46,6 @@ func build(ctx context.Context, tools toolset, root string, sources, stale []sou
 			if err := join(ctx, tools, work, s, name); err != nil {
 				return err
 			}
-		} else {
-			manifest.Compiler = old.Compiler // no other is mixed in: a new lock makes all images stale
 		}
 		data, err := os.ReadFile(name)
 		if err != nil {

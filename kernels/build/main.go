@@ -59,7 +59,10 @@ func run(ctx context.Context, headersOnly, force bool, jobs int) error {
 	if err != nil {
 		return err
 	}
-	return build(ctx, tools, root, sources, stale, old, jobs)
+	if tools.version != old.Compiler { // a manifest names one compiler for all
+		stale = sources
+	}
+	return build(ctx, tools, root, sources, stale, jobs)
 }
 
 // folder is kernels/ of the module that the working folder lies in.

@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"fmt"
+	"math"
 	"sort"
 	"unsafe"
 
@@ -134,7 +135,7 @@ type Memory struct{ space *memory }
 func Slice[T any](m Memory, p uint64, n int) ([]T, error) {
 	var zero T
 	size := int64(unsafe.Sizeof(zero))
-	if n < 0 || int64(n) > m.space.limit/size {
+	if n < 0 || int64(n) > math.MaxInt64/size {
 		return nil, fmt.Errorf("%d values at %#x", n, p)
 	}
 	if p%uint64(unsafe.Alignof(zero)) != 0 {
