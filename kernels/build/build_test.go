@@ -162,27 +162,24 @@ func TestImagesAreReproducible(t *testing.T) {
 	if tools.version != manifest.Compiler {
 		t.Skipf("nvcc here is %s, the images were made with %s", tools.version, manifest.Compiler)
 	}
-	work := t.TempDir()
-	const arch = "sm_90a"
-	if err := compileAll(t.Context(), tools, root, work, sources, []string{arch}, 2); err != nil {
+	if err := compare(t.Context(), tools, root, sources, 2); err != nil {
+		t.Errorf("%v: %s", err, command)
+	}
+	changed := t.TempDir()
+	if err := os.CopyFS(changed, os.DirFS(root)); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range sources {
-		data, err := os.ReadFile(filepath.Join(root, "bin", s.name+".fatbin"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		parts, err := unpackImage(data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		compiled, err := os.ReadFile(part(work, s, arch))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(compiled, parts[arch]) {
-			t.Errorf("%s.cu for %s compiles to other bytes than the committed ones: %s", s.name, arch, command)
-		}
+	name := filepath.Join(changed, "smoke.cu")
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, bytes.Replace(text, []byte("a.step[1]"), []byte("a.step[1] + 1"), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	smoke := slices.DeleteFunc(sources, func(s source) bool { return s.name != "smoke" })
+	if err := compare(t.Context(), tools, changed, smoke, 2); err == nil || !strings.Contains(err.Error(), "smoke.cu") {
+		t.Errorf("another kernel was taken for the same: %v", err)
 	}
 }
 

@@ -72,6 +72,48 @@ func build(ctx context.Context, tools toolset, root string, sources, stale []sou
 	return os.WriteFile(filepath.Join(bin, "manifest.json"), append(text, '\n'), 0o644)
 }
 
+// compared is the architecture that stands for all when images are checked: the
+// one with the most that is its own.
+const compared = "sm_90a"
+
+// compare compiles one architecture of every source and says which images hold
+// other bytes.
+func compare(ctx context.Context, tools toolset, root string, sources []source, jobs int) error {
+	manifest, err := readManifest(root)
+	if err != nil {
+		return err
+	}
+	if tools.version != manifest.Compiler {
+		return fmt.Errorf("nvcc here is %s, the images were made with %s", tools.version, manifest.Compiler)
+	}
+	work, err := os.MkdirTemp("", "roundhouse-kernels-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	if err := compileAll(ctx, tools, root, work, sources, []string{compared}, jobs); err != nil {
+		return err
+	}
+	for _, s := range sources {
+		image, err := os.ReadFile(filepath.Join(root, "bin", s.name+".fatbin"))
+		if err != nil {
+			return err
+		}
+		parts, err := unpackImage(image)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		code, err := os.ReadFile(part(work, s, compared))
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(code, parts[compared]) {
+			return fmt.Errorf("%s.cu for %s compiles to other bytes than the committed ones", s.name, compared)
+		}
+	}
+	return nil
+}
+
 // removeOthers deletes images whose source is gone.
 func removeOthers(bin string, sources []source) error {
 	images, err := filepath.Glob(filepath.Join(bin, "*.fatbin"))

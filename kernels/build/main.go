@@ -21,22 +21,31 @@ import (
 func main() {
 	headers := flag.Bool("headers", false, "write include/rh/abi_check.cuh alone, as go generate asks")
 	force := flag.Bool("force", false, "compile every image, up to date or not")
+	check := flag.Bool("check", false, "compile one architecture anew and compare it with the images, which stay as they are")
 	jobs := flag.Int("jobs", runtime.NumCPU(), "compilations at a time")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *headers, *force, max(1, *jobs)); err != nil {
+	if err := run(ctx, options{*headers, *force, *check, max(1, *jobs)}); err != nil {
 		fmt.Fprintln(os.Stderr, "kernels/build:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, headersOnly, force bool, jobs int) error {
+type options struct {
+	headers, force, check bool
+	jobs                  int
+}
+
+func run(ctx context.Context, o options) error {
 	root, err := folder(ctx)
 	if err != nil {
 		return err
 	}
-	if err := writeHeader(root); err != nil || headersOnly {
+	if o.check {
+		return runCheck(ctx, root, o.jobs)
+	}
+	if err := writeHeader(root); err != nil || o.headers {
 		return err
 	}
 	sources, err := readSources(os.DirFS(root))
@@ -44,11 +53,11 @@ func run(ctx context.Context, headersOnly, force bool, jobs int) error {
 		return err
 	}
 	old, err := readManifest(root)
-	if err != nil && !force {
+	if err != nil && !o.force {
 		fmt.Println("no usable manifest, building all:", err)
 	}
 	stale := staleImages(sources, old, os.DirFS(filepath.Join(root, "bin")))
-	if force {
+	if o.force {
 		stale = sources
 	}
 	if len(stale) == 0 && len(old.Images) == len(sources) {
@@ -62,7 +71,23 @@ func run(ctx context.Context, headersOnly, force bool, jobs int) error {
 	if tools.version != old.Compiler { // a manifest names one compiler for all
 		stale = sources
 	}
-	return build(ctx, tools, root, sources, stale, jobs)
+	return build(ctx, tools, root, sources, stale, o.jobs)
+}
+
+func runCheck(ctx context.Context, root string, jobs int) error {
+	sources, err := readSources(os.DirFS(root))
+	if err != nil {
+		return err
+	}
+	tools, err := compiler(ctx, true)
+	if err != nil {
+		return err
+	}
+	if err := compare(ctx, tools, root, sources, jobs); err != nil {
+		return fmt.Errorf("%w; run `go run ./kernels/build` and commit what it writes", err)
+	}
+	fmt.Printf("%d images are what nvcc %s makes for %s\n", len(sources), tools.version, compared)
+	return nil
 }
 
 // folder is kernels/ of the module that the working folder lies in.
