@@ -37,7 +37,7 @@ type toolset struct {
 }
 
 // errNoCompiler says that there is no compiler here and none was fetched.
-var errNoCompiler = errors.New("no nvcc " + release + " in $NVCC, on PATH, in the usual folders or in the cache; `go run ./kernels/build` fetches one")
+var errNoCompiler = errors.New("no nvcc " + release + " in $NVCC, on PATH, in the usual folders or in the cache")
 
 // lockHash names the pinned compiler whatever the host, so that a manifest made
 // on one host is up to date on the other.
@@ -67,17 +67,17 @@ func compiler(ctx context.Context, fetch bool) (toolset, error) {
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return toolset{}, err
+		return toolset{}, fmt.Errorf("%w: %w", errNoCompiler, err)
 	}
 	text, err := locks.ReadFile("lock/" + runtime.GOARCH + ".lock")
 	if err != nil || runtime.GOOS != "linux" {
-		return toolset{}, fmt.Errorf("no pinned compiler for %s/%s: install CUDA %s and set $NVCC to its nvcc", runtime.GOOS, runtime.GOARCH, release)
+		return toolset{}, fmt.Errorf("%w, and none is pinned for %s/%s: install CUDA %s and set $NVCC to its nvcc", errNoCompiler, runtime.GOOS, runtime.GOARCH, release)
 	}
 	sum := sha256.Sum256(text)
 	home := filepath.Join(cache, "roundhouse", "nvcc-"+hex.EncodeToString(sum[:8]))
 	if _, err := os.Stat(filepath.Join(home, ".ok")); err != nil {
 		if !fetch {
-			return toolset{}, errNoCompiler
+			return toolset{}, fmt.Errorf("%w; `go run ./kernels/build -check` fetches one", errNoCompiler)
 		}
 		if err := install(ctx, text, home); err != nil {
 			return toolset{}, fmt.Errorf("fetch the compiler: %w", err)
