@@ -165,7 +165,7 @@ func unpack(file, root string) error {
 	if err != nil {
 		return err
 	}
-	defer wheel.Close() // read only
+	defer func() { _ = wheel.Close() }() // read only
 	left := int64(maxUnpacked)
 	for _, entry := range wheel.File {
 		if !strings.HasPrefix(entry.Name, "nvidia/cu13/") || !entry.Mode().IsRegular() || unneeded.MatchString(entry.Name) {

@@ -42,8 +42,9 @@ func open(path string) (Driver, error) {
 	if err != nil {
 		return nil, &Error{Call: "open " + path, Detail: err.Error(), Kind: ErrNoDevice}
 	}
+	s.driverGetVersion = symbol{"cuDriverGetVersion", addr}
 	var version int32
-	if err := call(symbol{"cuDriverGetVersion", addr}, uintptr(unsafe.Pointer(&version))); err != nil {
+	if err := call(s.driverGetVersion, uintptr(unsafe.Pointer(&version))); err != nil {
 		return nil, err
 	}
 	s.version = Version(version)

@@ -24,10 +24,11 @@ type block struct {
 	host bool
 }
 
-const (
-	firstAddress driver.Ptr = 0x7f00_0000_0000
-	alignment               = 512 // as cuMemAlloc gives it, or better
-)
+// firstAddress is far from what a small number or a host address looks like.
+const firstAddress driver.Ptr = 0x7f00_0000_0000
+
+// alignment is what cuMemAlloc gives, or better.
+const alignment = 512
 
 // add makes a block of host or device memory.
 func (m *memory) add(size int64, host bool) *block {
