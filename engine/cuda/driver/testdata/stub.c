@@ -22,10 +22,10 @@
 #define STUB_VERSION 13000
 #endif
 
-// What follows is missing in an older driver.
-
 CUresult cuInit(unsigned int flags) { return flags == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE; }
 CUresult cuDriverGetVersion(int *version) { *version = STUB_VERSION; return CUDA_SUCCESS; }
+
+// What follows is missing in an older driver.
 #if STUB_VERSION >= 13000
 CUresult cuDeviceGetCount(int *count) { *count = 2; return CUDA_SUCCESS; }
 CUresult cuDeviceGet(CUdevice *device, int ordinal) {
