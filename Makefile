@@ -34,7 +34,7 @@ help: ## print this list
 	  /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##@ Before a change lands
-.PHONY: lint gen gen-check race cross tour conformance ci
+.PHONY: lint gen gen-check kernels race cross tour conformance ci
 lint: ## gofmt, vet and golangci-lint as .golangci.yml says; go.mod is tidy
 	@go mod tidy -diff
 	@go run $(LINTER) run ./...
@@ -42,8 +42,12 @@ lint: ## gofmt, vet and golangci-lint as .golangci.yml says; go.mod is tidy
 gen: ## run every generator
 	@go generate ./...
 
-gen-check: ## generate in a copy of the tree and compare the bytes
+gen-check: ## generate in a copy of the tree and compare the bytes; one image of the kernels too
 	@$(HOUSE) gen-check
+	@go run ./kernels/build -check
+
+kernels: ## compile kernels/*.cu into kernels/bin; fetches nvcc 13.0 where there is none
+	@go run ./kernels/build
 
 race: ## the packages with goroutines, under the race detector (needs gcc)
 	@CGO_ENABLED=1 $(HOUSE) test -short -race $(RACE)
