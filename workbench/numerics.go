@@ -13,10 +13,11 @@ import (
 	"github.com/roundhouse-ai/roundhouse/workbench/term"
 )
 
-// NumericsOptions of the comparison of fast with exact numerics.
+// NumericsOptions of the comparison of rounded with exact activations.
 type NumericsOptions struct {
 	Text   string // file to read
 	Tokens int    // of it, at most
+	With   string // numerics to hold beside exact
 	Window int    // tokens that are read in one go; the next window begins anew
 	JSON   bool
 }
@@ -24,7 +25,7 @@ type NumericsOptions struct {
 // maxNumericsText bounds the file; a token is a byte at least.
 const maxNumericsText = 16 << 20
 
-// Numerics measures what fast numerics changes about a model's predictions on a
+// Numerics measures what rounded activations change about a model's predictions on a
 // text. ErrFindings says that it is more than the handbook allows.
 func (a *App) Numerics(ctx context.Context, o NumericsOptions) (err error) {
 	ctx, stop := interruptible(ctx)
@@ -34,7 +35,7 @@ func (a *App) Numerics(ctx context.Context, o NumericsOptions) (err error) {
 		return err
 	}
 	models := map[string]*engine.Model{}
-	for _, mode := range []string{"exact", "fast"} {
+	for _, mode := range []string{"exact", o.With} {
 		a.Config.Engine.Numerics = mode
 		model, err := a.open(ctx, folder, nil)
 		if err != nil {
@@ -47,14 +48,14 @@ func (a *App) Numerics(ctx context.Context, o NumericsOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	d, err := parity.Diverge(ctx, models["exact"], models["fast"], ids, o.Window)
+	d, err := parity.Diverge(ctx, models["exact"], models[o.With], ids, o.Window)
 	if err != nil {
 		return err
 	}
 	if o.JSON {
 		err = a.printJSON(d)
 	} else {
-		err = a.printDivergence(d, models["fast"].Info().Backend.Kernels)
+		err = a.printDivergence(d, o.With, models[o.With].Info().Backend.Kernels)
 	}
 	if err == nil && !d.Within() {
 		err = ErrFindings
@@ -83,16 +84,16 @@ func textIDs(model *engine.Model, o NumericsOptions) ([]int32, error) {
 	return ids[:min(len(ids), o.Tokens)], nil
 }
 
-func (a *App) printDivergence(d parity.Divergence, kernels string) error {
+func (a *App) printDivergence(d parity.Divergence, with, kernels string) error {
 	verdict := map[bool]string{true: "PASS", false: "FAIL"}
 	rise := 100 * (d.PerplexityThen/d.Perplexity - 1)
-	err := term.Table(a.Out, []term.Column{{Name: "fast beside exact"}, {Name: "value", Right: true}, {Name: "bound", Right: true}, {Name: "verdict"}}, [][]string{
+	err := term.Table(a.Out, []term.Column{{Name: with + " beside exact"}, {Name: "value", Right: true}, {Name: "bound", Right: true}, {Name: "verdict"}}, [][]string{
 		{"mean KL, nats", fmt.Sprintf("%.2e", d.MeanKL), fmt.Sprintf("%.0e", parity.MaxMeanKL), verdict[d.MeanKL <= parity.MaxMeanKL]},
 		{"99 % of KL below", fmt.Sprintf("%.2e", d.P99KL), "", ""},
 		{"largest KL", fmt.Sprintf("%.2e", d.MaxKL), "", ""},
 		{"same most likely token, %", fmt.Sprintf("%.2f", 100*d.Top1), fmt.Sprint(100 * parity.MinTop1), verdict[d.Top1 >= parity.MinTop1]},
 		{"perplexity, exact", fmt.Sprintf("%.4f", d.Perplexity), "", ""},
-		{"perplexity, fast", fmt.Sprintf("%.4f (%+.3f %%)", d.PerplexityThen, rise), fmt.Sprintf("%.1f %%", 100*parity.MaxPerplexityRise), verdict[rise <= 100*parity.MaxPerplexityRise && rise >= -100*parity.MaxPerplexityRise]},
+		{"perplexity, " + with, fmt.Sprintf("%.4f (%+.3f %%)", d.PerplexityThen, rise), fmt.Sprintf("%.1f %%", 100*parity.MaxPerplexityRise), verdict[rise <= 100*parity.MaxPerplexityRise && rise >= -100*parity.MaxPerplexityRise]},
 	})
 	fmt.Fprintf(a.Out, "%d predictions, kernels %s\n", d.Tokens, kernels)
 	return err
