@@ -77,7 +77,7 @@ func (a *App) open(ctx context.Context, folder Folder, report func(engine.Progre
 	settings := a.Config.Engine
 	model, err := engine.Open(ctx, folder.FS, engine.Options{
 		Name: folder.Name, Threads: settings.Threads, Context: settings.Context,
-		Streams: settings.Streams, Queue: settings.Queue, Overcommit: unless(settings.Overcommit, "off"),
+		Streams: settings.Streams, Queue: settings.Queue, CacheTokens: settings.CacheTokens, Overcommit: unless(settings.Overcommit, "off"),
 		Kernels: unless(settings.Kernels, "auto"), Numerics: unless(settings.Numerics, "auto"),
 		PrefillChunk: settings.PrefillChunk, IgnoreMemory: settings.IgnoreMemory,
 		Progress: func(p engine.Progress) {

@@ -43,6 +43,7 @@ type Engine struct {
 	Context      int    `toml:"context" help:"Longest prompt plus completion, in tokens; 0 for the engine's default."`
 	Streams      int    `toml:"streams" help:"Sequences that can run at once; 0 for 4."`
 	Queue        int    `toml:"queue" help:"Requests that may wait for a stream; more are answered with 429; 0 for 256."`
+	CacheTokens  int    `toml:"cache_tokens" help:"Positions that the KV cache holds for all streams together; 0 for context times streams. A smaller one asks for engine.overcommit, or makes requests wait."`
 	Overcommit   string `toml:"overcommit" help:"Admit streams before all that they may need is free, and when memory runs out put the newest aside by \"swap\" or \"rebuild\"; \"off\": never."`
 	Kernels      string `toml:"kernels" help:"Kernels of the CPU engine: portable, avx2 or avx512; \"auto\" for the best that the machine runs."`
 	Numerics     string `toml:"numerics" help:"\"exact\": fp32 activations; \"fast\": 16 bits; \"int8\": 8 bits; \"auto\" for the backend's default."`

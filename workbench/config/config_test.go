@@ -100,6 +100,7 @@ func TestErrorsNameThePlace(t *testing.T) {
 		"overcommit":       {"[engine]\novercommit = 'yes'\n", `:2:1: engine.overcommit: "yes" is none of off, swap, rebuild`},
 		"kernels":          {"[engine]\nkernels = 'sse'\n", `:2:1: engine.kernels: "sse" is none of auto, portable, avx2, avx512`},
 		"numerics":         {"[engine]\nnumerics = 'loose'\n", `:2:1: engine.numerics: "loose" is none of auto, exact, fast, int8`},
+		"cache tokens":     {"[engine]\ncache_tokens = -1\n", ":2:1: engine.cache_tokens: -1 is outside 0 to 1073741824"},
 		"queue":            {"[engine]\nqueue = -1\n", ":2:1: engine.queue: -1 is outside 0 to 1048576"},
 		"queue has moved":  {"[server]\nqueue = 5\n", `unknown setting "server.queue", did you mean "engine.queue"?`},
 		"format":           {"[log]\nformat = 'xml'\n", `"xml" is none of text, json`},

@@ -37,13 +37,14 @@ var checks = map[string]func(*Config) error{
 	"models.dirs": func(c *Config) error {
 		return each(c.Models.Dirs, func(dir string) error { return notEmpty(dir, "a folder") })
 	},
-	"engine.threads":    func(c *Config) error { return within(c.Engine.Threads, 0, 4096) },
-	"engine.context":    func(c *Config) error { return within(c.Engine.Context, 0, 1<<24) },
-	"engine.streams":    func(c *Config) error { return within(c.Engine.Streams, 0, 4096) },
-	"engine.queue":      func(c *Config) error { return within(c.Engine.Queue, 0, 1<<20) },
-	"engine.overcommit": func(c *Config) error { return oneOf(c.Engine.Overcommit, "off", "swap", "rebuild") },
-	"engine.kernels":    func(c *Config) error { return oneOf(c.Engine.Kernels, "auto", "portable", "avx2", "avx512") },
-	"engine.numerics":   func(c *Config) error { return oneOf(c.Engine.Numerics, "auto", "exact", "fast", "int8") },
+	"engine.threads":      func(c *Config) error { return within(c.Engine.Threads, 0, 4096) },
+	"engine.context":      func(c *Config) error { return within(c.Engine.Context, 0, 1<<24) },
+	"engine.streams":      func(c *Config) error { return within(c.Engine.Streams, 0, 4096) },
+	"engine.queue":        func(c *Config) error { return within(c.Engine.Queue, 0, 1<<20) },
+	"engine.cache_tokens": func(c *Config) error { return within(c.Engine.CacheTokens, 0, 1<<30) },
+	"engine.overcommit":   func(c *Config) error { return oneOf(c.Engine.Overcommit, "off", "swap", "rebuild") },
+	"engine.kernels":      func(c *Config) error { return oneOf(c.Engine.Kernels, "auto", "portable", "avx2", "avx512") },
+	"engine.numerics":     func(c *Config) error { return oneOf(c.Engine.Numerics, "auto", "exact", "fast", "int8") },
 	"engine.prefill_chunk": func(c *Config) error {
 		if c.Engine.PrefillChunk%64 != 0 {
 			return fmt.Errorf("%d is not a multiple of 64", c.Engine.PrefillChunk)

@@ -58,9 +58,10 @@ type serverFlags struct {
 	Listen string `setting:"listen" placeholder:"ADDR" help:"Address (default 127.0.0.1:8480); port 0 picks a free one. Without a host: loopback."`
 	APIKey string `name:"api-key" setting:"api_key" placeholder:"KEY" help:"Key that clients must send; others on this machine can see flags: $$ROUNDHOUSE_API_KEY is safer."`
 	engineFlags
-	Streams    int    `setting:"engine.streams" placeholder:"N" help:"Sequences that can run at once (default 4)."`
-	Queue      int    `setting:"engine.queue" placeholder:"N" help:"Requests that may wait; more get 429 (default 256)."`
-	Overcommit string `setting:"engine.overcommit" placeholder:"HOW" complete:"off swap rebuild" help:"Admit more than surely fits: off (default), swap or rebuild."`
+	Streams     int    `setting:"engine.streams" placeholder:"N" help:"Sequences that can run at once (default 4)."`
+	Queue       int    `setting:"engine.queue" placeholder:"N" help:"Requests that may wait; more get 429 (default 256)."`
+	CacheTokens int    `setting:"engine.cache_tokens" placeholder:"N" help:"Positions that the KV cache holds for all streams (default: context times streams)."`
+	Overcommit  string `setting:"engine.overcommit" placeholder:"HOW" complete:"off swap rebuild" help:"Admit more than surely fits: off (default), swap or rebuild."`
 }
 
 type serveCmd struct {
