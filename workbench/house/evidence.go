@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"regexp"
@@ -36,6 +37,9 @@ var promises = []promise{
 	{"demo prefill", "tok/s", demoTarget("Prefill/512", 3000), true},
 	{"sampler chain, 151,936 tokens", "us", microseconds("Chain", "", 1000), false},
 	{"top-256 selection", "us", microseconds("Top256", "equal", 150), false},
+	{"fast numerics, mean KL", "nats", numerics(1e-3, func(d divergence) float64 { return d.MeanKL }), false},
+	{"fast numerics, same top token", "%", numerics(99, func(d divergence) float64 { return 100 * d.Top1 }), true},
+	{"fast numerics, perplexity", "%", numerics(0.3, func(d divergence) float64 { return 100 * math.Abs(d.PerplexityThen/d.Perplexity-1) }), false},
 	{"W4 expert GEMV of read bandwidth", "%", gemv("Mul/(2048x512|512x2048)/w4/.*/fast/rows=1"), true},
 	{"W8 GEMV of read bandwidth", "%", gemv("Mul/2048x12288/w8/.*/fast/rows=1"), true},
 }
