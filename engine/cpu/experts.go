@@ -11,16 +11,16 @@ import (
 func (r *recorder) Select(a ops.SelectArgs) {
 	r.plan.pairs = max(r.plan.pairs, a.K)
 	level, logits, ids, weights := r.p.b.level, floats(a.Logits), ints(a.IDs), floats(a.Weights)
-	choose := func(_, t int) {
-		weigh(level, ids[t*a.K:][:a.K], weights[t*a.K:][:a.K], logits[t*a.Experts:][:a.Experts], a.Renormalise)
+	row := func(_, t int) {
+		choose(level, ids[t*a.K:][:a.K], weights[t*a.K:][:a.K], logits[t*a.Experts:][:a.Experts], a.Renormalise)
 	}
 	r.add(ops.PhaseSelect, func(r *run) {
 		if r.rows <= 4 { // some microseconds: not worth waking anyone
 			for t := range r.rows {
-				choose(0, t)
+				row(0, t)
 			}
 		} else {
-			r.pool.each(r.rows, choose)
+			r.pool.each(r.rows, row)
 		}
 		if r.Tap != nil {
 			chosen := make([]float32, r.rows*a.K)
@@ -33,9 +33,9 @@ func (r *recorder) Select(a ops.SelectArgs) {
 	})
 }
 
-// weigh takes the largest logits, best first, the lower id among equals, and
+// choose takes the largest logits, best first, the lower id among equals, and
 // weighs them by their softmax over all (or over the chosen, when renormalised).
-func weigh(level simd.Level, ids []int32, weights, logits []float32, renormalise bool) {
+func choose(level simd.Level, ids []int32, weights, logits []float32, renormalise bool) {
 	level.ArgTop(ids, weights, logits)
 	best := float64(weights[0])
 	var sum float64

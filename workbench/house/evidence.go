@@ -30,8 +30,6 @@ var promises = []promise{
 	{"header parse, 227,088 tensors", "s", headerParse, false},
 	{"tokenizer, English prose", "MB/s", tokenizerSpeed, true},
 	{"parity, worst share of tolerance", "%", parityWorst, false},
-	{"demo decode", "tok/s", demoSpeed("Decode/after64"), true},
-	{"demo prefill, 512 tokens", "tok/s", demoSpeed("Prefill/512"), true},
 	{"demo decode one stream", "tok/s", demoTarget("Decode/after64", 300), true},
 	{"demo decode, eight streams", "tok/s", demoTarget("DecodeStreams/8", 900), true},
 	{"demo prefill", "tok/s", demoTarget("Prefill/512", 3000), true},
@@ -280,22 +278,11 @@ func parityWorst(ctx context.Context) (percent, bound float64, err error) {
 	return percent, 100, nil
 }
 
-// demoSpeed runs a benchmark of workbench/bench.
-func demoSpeed(name string) func(context.Context) (float64, float64, error) {
-	return func(ctx context.Context) (speed, bound float64, err error) {
-		speed, err = benchmark(ctx, "./workbench/bench", name, "tok/s")
-		return speed, demoFloor, err
-	}
-}
-
-// demoTarget runs one of them against what two cores must reach.
+// demoTarget runs a benchmark of workbench/bench against what two cores must
+// reach.
 func demoTarget(name string, bound float64) func(context.Context) (float64, float64, error) {
 	return func(ctx context.Context) (speed, _ float64, err error) {
 		speed, err = benchmark(ctx, "./workbench/bench", name, "tok/s")
 		return speed, bound, err
 	}
 }
-
-// demoFloor is slower than any two cores were measured to be: a floor against
-// an order of magnitude lost, not a claim (benchmarks.md has the figures).
-const demoFloor = 20
