@@ -8,61 +8,54 @@ import (
 	"unsafe"
 )
 
-// The structs below mirror include/rh/abi.cuh member by member: one a kernel,
-// passed by value. A device address is a uint64; padding is a member, so that
-// every byte of a struct has a name. The build proves offsets and sizes, a test
-// compares sizes with the images, and the driver is asked again at load.
+// The structs of args_*.go mirror include/rh/args_*.cuh member by member: one a
+// kernel, passed by value. A device address is a uint64; padding is a member, so
+// that every byte of a struct has a name. The build proves offsets and sizes, a
+// test compares sizes with the images, and the driver is asked again at load.
 
-// FillArgs is the argument of rh_smoke_fill: dst[i] = value for i < n.
-type FillArgs struct {
-	Dst   uint64 // uint32[n]
-	N     uint64
-	Value uint32
-	Pad   uint32
+// Row, Segment and Wanted are the step block's elements, as abi.cuh describes them.
+type (
+	Row     struct{ ID, Position, Slot, Page, Steer, Segment, Offset, Pad int32 }
+	Segment struct{ Slot, Start, First, Len, Page, Pad0, Pad1, Pad2 int32 }
+	Wanted  struct{ Row, To int32 }
+)
+
+// HalfScale is what half activations are multiplied with: kHalfScale of abi.cuh.
+const HalfScale = 1.0 / 16
+
+// A Family is the argument structs of one header: args_NAME.cuh and args_NAME.go.
+type Family struct {
+	Name string
+	// Structs that kernels take, by the name they have in the header; and others
+	// that cross to the device.
+	Structs map[string]reflect.Type
 }
 
-// CopyArgs is the argument of rh_smoke_copy: dst[i] = src[i] for i < n.
-type CopyArgs struct {
-	Dst uint64 // uint32[n]
-	Src uint64 // uint32[n], apart from dst
-	N   uint64
+// Families lists every struct that crosses from host to device.
+var Families = []Family{
+	{"abi", structs(Row{}, Segment{}, Wanted{})},
+	{"smoke", structs(FillArgs{}, CopyArgs{}, EchoArgs{})},
+	{"norm", structs(RMSNormArgs{})},
+	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
 }
 
-// EchoArgs is the argument of rh_smoke_echo, which writes eight words: Wide
-// (low, high), Word, Real's bits, Half, Byte<<8|Last, and Step's two words.
-type EchoArgs struct {
-	Out  uint64 // uint32[8]
-	Step uint64 // uint32[2]
-	Wide uint64
-	Word uint32
-	Real float32
-	Half uint16
-	Byte uint8
-	Last uint8
-	Pad  uint32
+// structs maps the types of values by name.
+func structs(values ...any) map[string]reflect.Type {
+	types := map[string]reflect.Type{}
+	for _, v := range values {
+		types[reflect.TypeOf(v).Name()] = reflect.TypeOf(v)
+	}
+	return types
 }
 
-// RMSNormArgs is the argument of rh_rmsnorm_generic: a zero-centred RMSNorm of
-// Rows rows of N values, out = x * rsqrt(mean(x^2) + eps) * (1 + w).
-type RMSNormArgs struct {
-	X         uint64 // float32[rows][x_stride]
-	W         uint64 // float32[n]
-	Out       uint64 // float32[rows][out_stride]; may be x itself
-	Rows      uint32
-	N         uint32
-	XStride   uint32 // elements
-	OutStride uint32
-	Eps       float32
-	Pad       uint32
-}
-
-// Structs are the argument structs that kernels may name, by the name they have
-// in abi.cuh.
-var Structs = map[string]reflect.Type{
-	"FillArgs":    reflect.TypeFor[FillArgs](),
-	"CopyArgs":    reflect.TypeFor[CopyArgs](),
-	"EchoArgs":    reflect.TypeFor[EchoArgs](),
-	"RMSNormArgs": reflect.TypeFor[RMSNormArgs](),
+// Lookup finds a struct by its name.
+func Lookup(name string) (reflect.Type, bool) {
+	for _, f := range Families {
+		if t, ok := f.Structs[name]; ok {
+			return t, true
+		}
+	}
+	return nil, false
 }
 
 // Bytes is an argument struct as a launch passes it. The bytes are those of
@@ -103,11 +96,13 @@ func Fields(args reflect.Type) ([]Field, error) {
 	return fields, nil
 }
 
-// snake turns OutStride into out_stride.
+// snake turns OutStride into out_stride, XStride into x_stride and ID into id.
 func snake(name string) string {
 	var b strings.Builder
 	for i, r := range name {
-		if unicode.IsUpper(r) && i > 0 {
+		word := i > 0 && unicode.IsUpper(r) &&
+			(!unicode.IsUpper(rune(name[i-1])) || i+1 < len(name) && unicode.IsLower(rune(name[i+1])))
+		if word {
 			b.WriteByte('_')
 		}
 		b.WriteRune(unicode.ToLower(r))

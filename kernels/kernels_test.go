@@ -24,27 +24,33 @@ func TestImagesAreWhole(t *testing.T) {
 			t.Errorf("%s.fatbin is not the one of the manifest: run `go run ./kernels/build`", image.Name)
 		}
 		for _, kernel := range image.Kernels {
-			args, ok := Structs[kernel.Args]
+			args, ok := Lookup(kernel.Args)
 			if !ok || int(args.Size()) != kernel.ArgSize {
 				t.Errorf("%s: %s has another size in args.go: run `go run ./kernels/build`", kernel.Name, kernel.Args)
 			}
 			used[kernel.Args] = true
 		}
 	}
-	for name := range Structs {
-		if !used[name] {
-			t.Errorf("no kernel takes %s", name)
+	for _, family := range Families {
+		for name := range family.Structs {
+			if strings.HasSuffix(name, "Args") && !used[name] {
+				t.Errorf("no kernel takes %s", name)
+			}
 		}
 	}
 }
 
-func TestStructsAreNamedAndFull(t *testing.T) {
-	for name, args := range Structs {
-		if args.Name() != name {
-			t.Errorf("Structs[%q] is %s", name, args.Name())
-		}
-		if _, err := Fields(args); err != nil {
-			t.Error(err)
+func TestStructsAreFullAndOfOneFamily(t *testing.T) {
+	seen := map[string]string{}
+	for _, family := range Families {
+		for name, args := range family.Structs {
+			if seen[name] != "" {
+				t.Errorf("%s is in the families %s and %s", name, seen[name], family.Name)
+			}
+			seen[name] = family.Name
+			if _, err := Fields(args); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }

@@ -1,5 +1,5 @@
 // Kernels that a smoke test understands at a glance: any grid, any block.
-#include "rh/abi.cuh"
+#include "rh/args_smoke.cuh"
 #include "rh/ptx.cuh"
 
 namespace {

@@ -77,12 +77,22 @@ type Caps struct {
 	Numerics string // "exact" or "fast"
 	Threads  int    // worker threads of a CPU backend
 	Taps     bool   // fills Step.Tap with the values inside phases
+	Ahead    bool   // takes a step with Drawn ids before the draw is done
 }
 
 // Weights are the tensors a model wants a backend to hold.
 type Weights struct {
 	Matrices []*Matrix
 	Vectors  []*Vector
+	// Mixtures says which matrices are the experts of one layer, so that a backend
+	// can lay them side by side. Each of them is in Matrices too.
+	Mixtures []Mixture
+}
+
+// Mixture is the experts of one layer, all of one shape, and the shared one.
+type Mixture struct {
+	Experts []Expert
+	Shared  Expert
 }
 
 // Backend is a machine that holds weights and replays programs. Its methods

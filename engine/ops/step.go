@@ -35,11 +35,16 @@ type Segment struct {
 	// one that several choices draw from stands there as often. Rows of the logits
 	// buffer follow in segment order.
 	Logits []int
+	// Steer changes how the segment's rows are routed; nil leaves all as it is. It
+	// must not be written to once a step with it was submitted.
+	Steer *Steering
 }
 
 // Step is everything that changes from one replay to the next.
 type Step struct {
-	IDs      []int32 // token ids of all segments, one after another
+	// IDs are the token ids of all segments, one after another; Drawn stands for a
+	// token that is not known yet.
+	IDs      []int32
 	Segments []Segment
 	// Hidden holds a draft program's input: per row, the main model's hidden
 	// state after its final norm [rows, hidden]. Nil for other programs.
@@ -47,6 +52,9 @@ type Step struct {
 
 	Sampling []Sampling // one for each logits row, for programs that sample
 	Samples  []Sample   // results, as long as Sampling
+
+	// Routes, when set, gets the experts that each row chose.
+	Routes *Routes
 
 	// Times, when set, gets the wall time of each phase added.
 	Times *Times
@@ -56,6 +64,22 @@ type Step struct {
 	// keeps.
 	Tap func(layer int, what string, width int, data []float32)
 }
+
+// Drawn stands in Step.IDs for the token that row of the Sample submitted last
+// draws, so that a backend with Caps.Ahead can be given a step before that draw
+// is done.
+func Drawn(row int) int32 { return ^int32(row) }
+
+// Routes is the routing record of a step: for each row the experts of every
+// layer, best first, with their weights as applied.
+type Routes struct {
+	Layers, K int
+	IDs       []uint16  // [rows, Layers, K]; NoExpert where fewer were chosen
+	Weights   []float32 // likewise
+}
+
+// NoExpert fills the ranks of Routes.IDs that no expert has.
+const NoExpert = 1<<16 - 1
 
 // Phase names a phase of Set, for timing.
 type Phase uint8

@@ -114,6 +114,7 @@ func (b *binder) layer(name string, attention bool) (l Layer) {
 	for e := range cfg.Experts {
 		l.Experts = append(l.Experts, b.expert(fmt.Sprintf("%s.mlp.experts.%d", name, e), cfg.ExpertWidth))
 	}
+	b.all.Mixtures = append(b.all.Mixtures, ops.Mixture{Experts: l.Experts, Shared: l.Shared})
 	return l
 }
 

@@ -33,12 +33,15 @@ func tree(t *testing.T) (root string, sources []source, manifest kernels.Manifes
 
 func TestImagesAreFresh(t *testing.T) {
 	root, sources, manifest := tree(t)
-	text, err := header()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if old, err := os.ReadFile(filepath.Join(root, "include/rh/abi_check.cuh")); err != nil || !bytes.Equal(old, text) {
-		t.Errorf("abi_check.cuh is not what args.go says (%v): %s", err, command)
+	for _, family := range kernels.Families {
+		text, err := header(family)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := "include/rh/check_" + family.Name + ".cuh"
+		if old, err := os.ReadFile(filepath.Join(root, name)); err != nil || !bytes.Equal(old, text) {
+			t.Errorf("%s is not what args_%s.go says (%v): %s", name, family.Name, err, command)
+		}
 	}
 	for _, s := range staleImages(sources, manifest, os.DirFS(filepath.Join(root, "bin"))) {
 		t.Errorf("the image of %s.cu is stale: %s", s.name, command)
@@ -117,7 +120,7 @@ func TestSourcesRefused(t *testing.T) {
 		"inline assembly":                   {"a.cu": {Data: []byte(good + "void f() { asm volatile(\"nop;\"); }\n")}},
 		"opens 2 kernels":                   {"a.cu": {Data: []byte(good + "extern \"C\" __global__ void g() {}\n")}},
 		"not named rh_":                     {"a.cu": {Data: []byte("RH_KERNEL(norm, rh::FillArgs, 80, 256) {}\n")}},
-		"kernels.Structs":                   {"a.cu": {Data: []byte("RH_KERNEL(rh_a_b, rh::OtherArgs, 80, 256) {}\n")}},
+		"kernels.Families":                  {"a.cu": {Data: []byte("RH_KERNEL(rh_a_b, rh::OtherArgs, 80, 256) {}\n")}},
 		"is in a.cu already":                {"a.cu": {Data: []byte(good)}, "b.cu": {Data: []byte(good)}},
 		"file does not exist":               {"a.cu": {Data: []byte("#include \"rh/lost.cuh\"\n" + good)}},
 		"headers of ours lie in":            {"a.cu": {Data: []byte("#include \"../up.cuh\"\n" + good)}},

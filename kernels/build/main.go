@@ -19,7 +19,7 @@ import (
 )
 
 func main() {
-	headers := flag.Bool("headers", false, "write include/rh/abi_check.cuh alone, as go generate asks")
+	headers := flag.Bool("headers", false, "write include/rh/check_*.cuh alone, as go generate asks")
 	force := flag.Bool("force", false, "compile every image, up to date or not")
 	check := flag.Bool("check", false, "compile one architecture anew and compare it with the images, which stay as they are")
 	jobs := flag.Int("jobs", runtime.NumCPU(), "compilations at a time")
@@ -45,7 +45,7 @@ func run(ctx context.Context, o options) error {
 	if o.check {
 		return runCheck(ctx, root, o.jobs)
 	}
-	if err := writeHeader(root); err != nil || o.headers {
+	if err := writeHeaders(root); err != nil || o.headers {
 		return err
 	}
 	sources, err := readSources(os.DirFS(root))

@@ -1,6 +1,7 @@
-// What crosses from host to device: one plain struct a kernel, mirrored in
-// args.go. Members lie at their natural borders and padding is spelled out as
-// a member; abi_check.cuh, written from args.go, proves every offset.
+// What crosses from host to device: one plain struct a kernel, in the args_*.cuh
+// of its family, mirrored in args_*.go. Members lie at their natural borders and
+// padding is spelled out as a member; check_*.cuh, written from the Go side,
+// proves every offset. Here stands what all families share.
 #pragma once
 
 #include <cstddef>
@@ -15,47 +16,44 @@
 
 namespace rh {
 
-// Smoke kernels: they prove launches, arguments and replay, nothing else.
-struct FillArgs {
-    uint32_t *dst;   // [n]
-    uint64_t n;      // words
-    uint32_t value;
-    uint32_t pad;
+// Row is where one token row of a pass belongs. The step block has one for every
+// row of the grid; a row that holds nothing has slot -1.
+struct Row {
+    int32_t id;        // token; below 0: drawn[~id], which the last draw wrote
+    int32_t position;  // in its sequence
+    int32_t slot;      // of the recurrent state and the steering table; -1: no row
+    int32_t page;      // where its sequence's page table starts in the pass's pages
+    int32_t steer;     // steering table, -1 for none
+    int32_t segment;   // index of its Segment
+    int32_t offset;    // in its segment
+    int32_t pad;
 };
 
-struct CopyArgs {
-    uint32_t *dst;        // [n]
-    const uint32_t *src;  // [n], apart from dst
-    uint64_t n;           // words
+// Segment is a run of rows of one sequence, read in order. One that holds nothing
+// has len 0.
+struct Segment {
+    int32_t slot;
+    int32_t start;  // position of the first row
+    int32_t first;  // its row
+    int32_t len;    // rows
+    int32_t page;   // where its page table starts in the pass's pages
+    int32_t pad0, pad1, pad2;
 };
 
-// EchoArgs has a member of every width, so that a device can say where it found
-// each of them.
-struct EchoArgs {
-    uint32_t *out;         // [8]
-    const uint32_t *step;  // [2]: what changes between replays
-    uint64_t wide;
-    uint32_t word;
-    float real;
-    uint16_t half;
-    uint8_t byte;
-    uint8_t last;
-    uint32_t pad;
+// Wanted is a row whose logits are asked for.
+struct Wanted {
+    int32_t row;  // of the pass
+    int32_t to;   // row of the logits buffer; -1: none
 };
 
-// RMSNormArgs: out = x * rsqrt(mean(x^2) + eps) * (1 + w), a block a row.
-struct RMSNormArgs {
-    const float *x;  // [rows][x_stride]
-    const float *w;  // [n], zero-centred
-    float *out;      // [rows][out_stride]; may be x itself
-    uint32_t rows;
-    uint32_t n;
-    uint32_t x_stride;  // elements
-    uint32_t out_stride;
-    float eps;
-    uint32_t pad;
-};
+// A page of keys or values holds so many positions.
+constexpr int kPageTokens = 64;
+
+// Half activations are stored as value * kHalfScale, saturated: fp16 keeps 11 bits
+// of every value up to 65504 / kHalfScale = 1,048,064 in magnitude, and down to
+// 1e-3 at full precision.
+constexpr float kHalfScale = 1.0f / 16.0f;
 
 }  // namespace rh
 
-#include "rh/abi_check.cuh"
+#include "rh/check_abi.cuh"

@@ -1,5 +1,5 @@
 // Zero-centred RMSNorm in fp32: any width, any number of rows.
-#include "rh/abi.cuh"
+#include "rh/args_norm.cuh"
 #include "rh/ptx.cuh"
 #include "rh/reduce.cuh"
 

@@ -1,0 +1,42 @@
+package cuda
+
+import (
+	"fmt"
+
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
+	"github.com/roundhouse-ai/roundhouse/engine/ops"
+)
+
+// arena is device memory of one lifetime: one allocation, handed out from its
+// start. It implements ops.Arena.
+type arena struct {
+	b        *Backend
+	name     string
+	base     driver.Ptr
+	capacity int64
+	used     int64
+}
+
+// alignment of what an arena hands out: what cuMemAlloc gives at least, so that
+// any vector load is aligned.
+const alignment = 256
+
+// Alloc implements ops.Arena.
+func (a *arena) Alloc(what string, t ops.Type, n int64) (ops.Buf, error) {
+	bytes := (n*t.Size() + alignment - 1) &^ (alignment - 1)
+	if n < 0 || bytes > a.capacity-a.used {
+		return ops.Buf{}, fmt.Errorf("cuda: %s needs %d bytes of %s, %d of %d are left", what, bytes, a.name, a.capacity-a.used, a.capacity)
+	}
+	at := a.base + driver.Ptr(a.used)
+	a.used += bytes
+	return ops.Buf{Addr: uintptr(at), Len: n, Type: t}, nil
+}
+
+// Mark implements ops.Arena.
+func (a *arena) Mark() int64 { return a.used }
+
+// Release implements ops.Arena.
+func (a *arena) Release(mark int64) { a.used = mark }
+
+// Used implements ops.Arena.
+func (a *arena) Used() int64 { return a.used }
