@@ -285,4 +285,3 @@ func decodes(pages int, lengths ...int) *ops.Step {
 	}
 	return step
 }
-
