@@ -13,6 +13,7 @@ type DeltaArgs struct {
 	State    uint64 // float32[slots][ValueHeads][KeyDim][ValueDim]
 	Window   uint64 // float32[slots][channels][Kernel-1], oldest first
 	Segments uint64 // Segment[]
+	Table    uint64 // Row[Rows]
 	Out      uint64 // float32[rows][ValueHeads*ValueDim]
 	Half     uint64 // half[rows][ValueHeads*ValueDim] of Out; 0 for none
 

@@ -62,6 +62,7 @@ RH_KERNEL(rh_deltanet_gates, rh::DeltaArgs, 80, 128) {
     rh::ptx::grid_release();
     const rh::delta::Layout l(a);
     const uint32_t head = blockIdx.x, row = blockIdx.y;
+    if (a.table[row].slot < 0) return;
     float *q = a.mixed + uint64_t(row) * l.channels + head * a.key_dim, *k = q + l.keys;
     float qq = 0.0f, kk = 0.0f;
     for (uint32_t i = threadIdx.x; i < a.key_dim; i += blockDim.x) {
@@ -150,6 +151,7 @@ RH_KERNEL(rh_deltanet_norm, rh::DeltaArgs, 80, 128) {
     rh::ptx::grid_release();
     const rh::delta::Layout l(a);
     const uint32_t head = blockIdx.x, row = blockIdx.y;
+    if (a.table[row].slot < 0) return;
     const uint64_t at = uint64_t(row) * l.wide + head * a.value_dim;
     const float *z = a.in + uint64_t(row) * l.width + l.z(a, head);
     float squares = 0.0f;

@@ -50,7 +50,7 @@ func (r *recorder) DeltaNet(a ops.DeltaNetArgs) {
 		KeyHeads: uint32(s.KeyHeads), ValueHeads: uint32(s.ValueHeads), KeyDim: uint32(s.KeyDim), ValueDim: uint32(s.ValueDim),
 		Kernel: uint32(s.Kernel), Tile: deltaTile, Eps: a.Eps,
 	}
-	r.need(d.scratch(nil, 0, r.rows))
+	r.need(d.scratch(nil, 0, max(r.rows, decodeRows)))
 	r.add(ops.PhaseDeltaNet, d.run)
 }
 
@@ -78,7 +78,7 @@ func (d *deltaNet) scratch(args *kernels.DeltaArgs, base driver.Ptr, rows int) i
 
 func (d *deltaNet) run(p *pass) error {
 	a := d.args
-	a.Segments, a.Rows = uint64(p.segment), uint32(p.rows)
+	a.Segments, a.Table, a.Rows = uint64(p.segment), uint64(p.row), uint32(p.rows)
 	d.scratch(&a, p.scratch, p.rows)
 	return d.generic(p, a)
 }

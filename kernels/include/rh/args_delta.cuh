@@ -14,6 +14,7 @@ struct DeltaArgs {
     float *state;               // [slots][value_heads][key_dim][value_dim]
     float *window;              // [slots][channels][kernel-1]
     const Segment *segments;
+    const Row *table;           // [rows]
     float *out;                 // [rows][value_heads*value_dim]
     uint16_t *half;             // likewise, or null
     float *mixed;               // [rows][channels]
