@@ -38,6 +38,7 @@ var Families = []Family{
 	{"norm", structs(RMSNormArgs{})},
 	{"embed", structs(EmbedArgs{})},
 	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
+	{"delta", structs(DeltaArgs{}, ColumnsArgs{})},
 }
 
 // structs maps the types of values by name.
