@@ -39,6 +39,7 @@ var Families = []Family{
 	{"embed", structs(EmbedArgs{})},
 	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
 	{"delta", structs(DeltaArgs{}, ColumnsArgs{})},
+	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{}, AttentionColumnsArgs{})},
 }
 
 // structs maps the types of values by name.
