@@ -37,6 +37,7 @@ var Families = []Family{
 	{"smoke", structs(FillArgs{}, CopyArgs{}, EchoArgs{})},
 	{"norm", structs(RMSNormArgs{})},
 	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
+	{"repack", structs(RepackArgs{}, RepackPiece{})},
 }
 
 // structs maps the types of values by name.
