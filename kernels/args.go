@@ -40,6 +40,7 @@ var Families = []Family{
 	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
 	{"delta", structs(DeltaArgs{}, ColumnsArgs{})},
 	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{}, AttentionColumnsArgs{})},
+	{"repack", structs(RepackArgs{}, RepackPiece{})},
 }
 
 // structs maps the types of values by name.
