@@ -13,7 +13,6 @@ import (
 	"github.com/roundhouse-ai/roundhouse/engine/autoround"
 	"github.com/roundhouse-ai/roundhouse/engine/cache"
 	"github.com/roundhouse-ai/roundhouse/engine/chat"
-	"github.com/roundhouse-ai/roundhouse/engine/cpu"
 	"github.com/roundhouse-ai/roundhouse/engine/hostmem"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 	"github.com/roundhouse-ai/roundhouse/engine/qwen3next"
@@ -91,14 +90,16 @@ func (m *Model) open(ctx context.Context, fsys fs.FS, opts Options) error {
 	if err := m.text(fsys); err != nil {
 		return err
 	}
+	if opts.Streams == 0 {
+		opts.Streams = 4
+	}
+	var err error
+	if m.backend, m.info.Note, err = machineFor(&opts); err != nil {
+		return err
+	}
 	if err := m.limits(&opts); err != nil {
 		return err
 	}
-	backend, err := cpu.New(cpu.Options{Threads: opts.Threads, Kernels: opts.Kernels, Numerics: cpu.Numerics(opts.Numerics)})
-	if err != nil {
-		return err
-	}
-	m.backend = backend
 	err = m.backend.Place(ctx, m.weights.All, func(done, total int64) {
 		report(Progress{Stage: "weights", Done: done, Total: total})
 	})
@@ -199,9 +200,6 @@ func (m *Model) limits(opts *Options) error {
 	}
 	if opts.Context < 1 || opts.Context > m.cfg.Context {
 		return fmt.Errorf("context of %d tokens: the model allows 1 to %d", opts.Context, m.cfg.Context)
-	}
-	if opts.Streams == 0 {
-		opts.Streams = 4
 	}
 	if opts.PrefillChunk == 0 {
 		opts.PrefillChunk = 512

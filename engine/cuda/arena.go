@@ -40,3 +40,18 @@ func (a *arena) Release(mark int64) { a.used = mark }
 
 // Used implements ops.Arena.
 func (a *arena) Used() int64 { return a.used }
+
+// NewArena implements ops.Backend.
+func (b *Backend) NewArena(name string, capacity int64) (ops.Arena, error) {
+	a := &arena{b: b, name: name, capacity: (capacity + 64*alignment) &^ (alignment - 1)}
+	err := b.on(func() (err error) {
+		if a.base, err = b.driver.Alloc(a.capacity); err == nil {
+			err = b.zero(a.base, a.capacity)
+		}
+		return err
+	})
+	return a, err
+}
+
+// Close implements ops.Arena.
+func (a *arena) Close() error { return a.b.on(func() error { return a.b.driver.Free(a.base) }) }

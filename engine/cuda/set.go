@@ -11,14 +11,19 @@ import (
 // recorder is the ops.Set that notes each phase as a function that launches its
 // kernels for a pass. Each phase stands in the file of its name.
 type recorder struct {
+	unwritten
 	b       *Backend
 	rows    int // most rows of a step
 	phases  []phase
 	scratch int64
 	halves  map[driver.Ptr]driver.Ptr
-	vocab   int // ids must be below it; 0 before an Embed was recorded
-	layers  int // with routes; k of them
+	reads   bool // an Embed or DraftIn was recorded: the program reads tokens
+	vocab   int  // ids must be below it; 0 without an Embed
+	wanted  int  // rows of the logits buffer
+	pages   int  // of the KV pools
+	layers  int  // with experts, of which a row chooses k at most
 	k       int
+	steer   *steering // nil without a Select
 
 	// Of a phase that needs parameters of the step beside the step block, or gives
 	// results beside the buffers: see Sample.
