@@ -51,6 +51,20 @@ __device__ __forceinline__ uint32_t fma_half2(uint32_t a, uint32_t b, uint32_t c
     return d;
 }
 
+// half_bits rounds to fp16, to the nearest even.
+__device__ __forceinline__ uint16_t half_bits(float v) {
+    uint16_t h;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(v));
+    return h;
+}
+
+// half_value widens an fp16.
+__device__ __forceinline__ float half_value(uint16_t h) {
+    float v;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(h));
+    return v;
+}
+
 // load_once reads 16 bytes that nothing writes while the grid runs and nobody
 // reads again soon: weights (ld.global.nc, out of the way of the L1 cache).
 __device__ __forceinline__ uint4 load_once(const void *at) {
