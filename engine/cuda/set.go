@@ -16,6 +16,7 @@ type recorder struct {
 	rows    int // most rows of a step
 	phases  []phase
 	scratch int64
+	reading int64 // bytes of weights that the phase in the making reads for one row
 	halves  map[driver.Ptr]driver.Ptr
 	reads   bool // an Embed or DraftIn was recorded: the program reads tokens
 	vocab   int  // ids must be below it; 0 without an Embed
@@ -35,13 +36,15 @@ type recorder struct {
 
 // phase is one recorded phase.
 type phase struct {
-	name ops.Phase
-	run  func(p *pass) error
+	name  ops.Phase
+	run   func(p *pass) error
+	bytes int64 // of weights, for one row
 }
 
 // add notes a phase.
 func (r *recorder) add(name ops.Phase, run func(p *pass) error) {
-	r.phases = append(r.phases, phase{name, run})
+	r.phases = append(r.phases, phase{name, run, r.reading})
+	r.reading = 0
 }
 
 // note keeps an error of recording.
@@ -65,6 +68,11 @@ func (r *recorder) matrix(m *ops.Matrix) *matrix {
 	if !ok {
 		r.note(fmt.Errorf("cuda: matrix %v was recorded but never placed", m))
 		return &matrix{Matrix: &ops.Matrix{}}
+	}
+	if placed.slabs.data != 0 {
+		r.reading += int64(placed.slabs.count) * int64(placed.slabs.stride)
+	} else {
+		r.reading += m.Bytes()
 	}
 	return placed
 }
