@@ -49,6 +49,13 @@ func arithmetic() map[string]Kernel {
 		"rh_linear_decode16": typed(linearSlabs(16)),
 		"rh_linear_decode32": typed(linearSlabs(32)),
 		"rh_linear_decode64": typed(linearSlabs(64)),
+
+		"rh_deltanet_conv":         deltaKernel((*delta).convolve),
+		"rh_deltanet_gates":        deltaKernel(func(d *delta) { d.rows(d.gates) }),
+		"rh_deltanet_rule_generic": deltaKernel((*delta).rule),
+		"rh_deltanet_norm":         deltaKernel(func(d *delta) { d.rows(d.norm) }),
+		"rh_deltanet_columns":      typed(columns),
+		"rh_repack_pieces":   typed(repackPieces),
 	}
 }
 
