@@ -15,7 +15,7 @@ import (
 
 // Row, Segment and Wanted are the step block's elements, as abi.cuh describes them.
 type (
-	Row     struct{ ID, Position, Slot, Page, Steer, Segment, Offset, Pad int32 }
+	Row     struct{ ID, Position, Slot, Page, Steer, Segment, Offset, Source int32 }
 	Segment struct{ Slot, Start, First, Len, Page, Pad0, Pad1, Pad2 int32 }
 	Wanted  struct{ Row, To int32 }
 )

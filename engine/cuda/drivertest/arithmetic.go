@@ -42,6 +42,13 @@ func arithmetic() map[string]Kernel {
 		"rh_smoke_copy":      typed(smokeCopy),
 		"rh_smoke_echo":      typed(echo),
 		"rh_rmsnorm_generic": typed(rmsNorm),
+		"rh_rmsnorm_half":    typed(normHalf),
+		"rh_embed_generic":   typed(embed),
+		"rh_linear_generic":  typed(linearGeneric),
+		"rh_linear_decode8":  typed(linearSlabs(8)),
+		"rh_linear_decode16": typed(linearSlabs(16)),
+		"rh_linear_decode32": typed(linearSlabs(32)),
+		"rh_linear_decode64": typed(linearSlabs(64)),
 
 		"rh_deltanet_conv":         deltaKernel((*delta).convolve),
 		"rh_deltanet_gates":        deltaKernel(func(d *delta) { d.rows(d.gates) }),
@@ -77,29 +84,5 @@ func echo(m Memory, a kernels.EchoArgs) error {
 		uint32(a.Wide), uint32(a.Wide >> 32), a.Word, math.Float32bits(a.Real),
 		uint32(a.Half), uint32(a.Byte)<<8 | uint32(a.Last), step[0], step[1],
 	})
-	return nil
-}
-
-// rmsNorm is the CPU reference's arithmetic: the sum in fp64.
-func rmsNorm(m Memory, a kernels.RMSNormArgs) error {
-	w, err := Slice[float32](m, a.W, int(a.N))
-	if err != nil {
-		return err
-	}
-	for row := range uint64(a.Rows) {
-		x, err := Slice[float32](m, a.X+4*row*uint64(a.XStride), int(a.N))
-		out, outErr := Slice[float32](m, a.Out+4*row*uint64(a.OutStride), int(a.N))
-		if err := errors.Join(err, outErr); err != nil {
-			return err
-		}
-		sum := 0.0
-		for _, v := range x {
-			sum += float64(v) * float64(v)
-		}
-		scale := float32(1 / math.Sqrt(sum/float64(len(x))+float64(a.Eps)))
-		for i, v := range x {
-			out[i] = v * scale * (1 + w[i])
-		}
-	}
 	return nil
 }
