@@ -55,6 +55,9 @@ func arithmetic() map[string]Kernel {
 		"rh_deltanet_rule_generic": deltaKernel((*delta).rule),
 		"rh_deltanet_norm":         deltaKernel(func(d *delta) { d.rows(d.norm) }),
 		"rh_deltanet_columns":      typed(columns),
+		"rh_deltanet_step":         deltaKernel((*delta).step),
+		"rh_deltanet_chunk":        deltaKernel((*delta).solve),
+		"rh_deltanet_scan":         deltaKernel((*delta).scan),
 		"rh_repack_pieces":         typed(repackPieces),
 	}
 }
