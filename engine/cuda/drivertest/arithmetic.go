@@ -3,6 +3,7 @@ package drivertest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"unsafe"
 
@@ -37,12 +38,14 @@ func typed[T any](work func(m Memory, args T) error) Kernel {
 }
 
 func arithmetic() map[string]Kernel {
-	return map[string]Kernel{
+	all := map[string]Kernel{
 		"rh_smoke_fill":      typed(fill),
 		"rh_smoke_copy":      typed(smokeCopy),
 		"rh_smoke_echo":      typed(echo),
 		"rh_rmsnorm_generic": typed(rmsNorm),
 	}
+	maps.Copy(all, attentionKernels())
+	return all
 }
 
 func fill(m Memory, a kernels.FillArgs) error {
