@@ -36,8 +36,10 @@ var Families = []Family{
 	{"abi", structs(Row{}, Segment{}, Wanted{})},
 	{"smoke", structs(FillArgs{}, CopyArgs{}, EchoArgs{})},
 	{"norm", structs(RMSNormArgs{})},
+	{"embed", structs(EmbedArgs{})},
 	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
 	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{}, AttentionColumnsArgs{})},
+	{"delta", structs(DeltaArgs{}, ColumnsArgs{})},
 }
 
 // structs maps the types of values by name.
