@@ -149,11 +149,3 @@ RH_KERNEL(rh_attention_gate, rh::AttentionGateArgs, 80, 256) {
         if (a.half_out) a.half_out[to + i] = rh::half_activation(out);
     }
 }
-
-// Grid: rows.
-RH_KERNEL(rh_attention_columns, rh::AttentionColumnsArgs, 80, 256) {
-    rh::ptx::grid_wait();
-    rh::ptx::grid_release();
-    for (uint32_t i = threadIdx.x; i < a.width; i += blockDim.x)
-        a.out[uint64_t(blockIdx.x) * a.width + i] = a.in[uint64_t(blockIdx.x) * a.stride + i];
-}

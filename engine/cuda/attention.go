@@ -29,7 +29,7 @@ type attention struct {
 	rotate  kernel[kernels.AttentionRotateArgs]
 	generic kernel[kernels.AttentionGenericArgs]
 	gate    kernel[kernels.AttentionGateArgs]
-	columns kernel[kernels.AttentionColumnsArgs]
+	columns kernel[kernels.ColumnsArgs]
 }
 
 // Attention implements ops.Set.
@@ -46,7 +46,7 @@ func (r *recorder) Attention(a ops.AttentionArgs) {
 	at.rotate = find[kernels.AttentionRotateArgs](r, "rh_attention_rotate", 0)
 	at.generic = find[kernels.AttentionGenericArgs](r, "rh_attention_generic", 0)
 	at.gate = find[kernels.AttentionGateArgs](r, "rh_attention_gate", 0)
-	at.columns = find[kernels.AttentionColumnsArgs](r, "rh_attention_columns", 0)
+	at.columns = find[kernels.ColumnsArgs](r, "rh_deltanet_columns", 0)
 	r.pages = max(r.pages, int(a.Keys.Len)/(s.KVHeads*ops.PageTokens*s.HeadDim))
 	if !r.b.fast { // where a tap's columns are laid side by side
 		r.need(int64(r.rows) * int64(max(2*s.Heads, s.KVHeads)*s.HeadDim) * 4)
@@ -151,7 +151,7 @@ func (a *attention) tapInputs(p *pass) error {
 		what  string
 		width int
 	}{{"q_proj", 2 * s.Heads * s.HeadDim}, {"k_proj", s.KVHeads * s.HeadDim}, {"v_proj", s.KVHeads * s.HeadDim}} {
-		args := kernels.AttentionColumnsArgs{Out: uint64(p.scratch), In: uint64(at(a.In)) + 4*uint64(column), Width: uint32(part.width), Stride: uint32(a.width)}
+		args := kernels.ColumnsArgs{Dst: uint64(p.scratch), Src: uint64(at(a.In)) + 4*uint64(column), Rows: uint32(p.rows), Width: uint32(part.width), Stride: uint32(a.width)}
 		if err := a.columns.launch(p, driver.Dim{uint32(p.rows)}, driver.Dim{256}, 0, args); err != nil {
 			return err
 		}

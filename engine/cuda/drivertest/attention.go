@@ -15,7 +15,6 @@ func attentionKernels() map[string]Kernel {
 		"rh_attention_rotate":  gridded(rotate),
 		"rh_attention_generic": gridded(attend),
 		"rh_attention_gate":    gridded(gate),
-		"rh_attention_columns": gridded(columns),
 	}
 }
 
@@ -326,18 +325,6 @@ func gate(m Memory, grid driver.Dim, a kernels.AttentionGateArgs) error {
 				return err
 			}
 		}
-	}
-	return nil
-}
-
-func columns(m Memory, grid driver.Dim, a kernels.AttentionColumnsArgs) error {
-	for row := range uint64(grid[0]) {
-		out, err := Slice[float32](m, a.Out+4*row*uint64(a.Width), int(a.Width))
-		in, inErr := Slice[float32](m, a.In+4*row*uint64(a.Stride), int(a.Width))
-		if err := errors.Join(err, inErr); err != nil {
-			return err
-		}
-		copy(out, in)
 	}
 	return nil
 }
