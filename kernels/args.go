@@ -40,6 +40,8 @@ var Families = []Family{
 	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
 	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{})},
 	{"delta", structs(DeltaArgs{}, ColumnsArgs{})},
+	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{}, AttentionColumnsArgs{})},
+	{"repack", structs(RepackArgs{}, RepackPiece{})},
 }
 
 // structs maps the types of values by name.

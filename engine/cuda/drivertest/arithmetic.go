@@ -49,6 +49,7 @@ func arithmetic() map[string]Kernel {
 		"rh_deltanet_rule_generic": deltaKernel((*delta).rule),
 		"rh_deltanet_norm":         deltaKernel(func(d *delta) { d.rows(d.norm) }),
 		"rh_deltanet_columns":      typed(columns),
+		"rh_repack_pieces":         typed(repackPieces),
 	}
 	maps.Copy(all, attentionKernels())
 	return all

@@ -75,4 +75,26 @@ __device__ __forceinline__ uint4 load_once(const void *at) {
     return v;
 }
 
+// mul_half2 is a * b, two halves at a time.
+__device__ __forceinline__ uint32_t mul_half2(uint32_t a, uint32_t b) {
+    uint32_t d;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+    return d;
+}
+
+// copy_async begins a copy of 16 bytes into shared memory, past the L1 cache.
+// copies_close ends a group of a thread's copies, and copies_wait waits until all
+// but the last so many groups have arrived; other threads see them behind a barrier.
+__device__ __forceinline__ void copy_async(void *shared, const void *global) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;"
+                 :
+                 : "r"(uint32_t(__cvta_generic_to_shared(shared))), "l"(global)
+                 : "memory");
+}
+__device__ __forceinline__ void copies_close() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int groups>
+__device__ __forceinline__ void copies_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(groups) : "memory");
+}
+
 }  // namespace rh::ptx
