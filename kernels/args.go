@@ -38,6 +38,7 @@ var Families = []Family{
 	{"norm", structs(RMSNormArgs{})},
 	{"embed", structs(EmbedArgs{})},
 	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
+	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{})},
 	{"delta", structs(DeltaArgs{}, ColumnsArgs{})},
 	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{}, AttentionColumnsArgs{})},
 	{"repack", structs(RepackArgs{}, RepackPiece{})},

@@ -3,6 +3,7 @@ package drivertest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"unsafe"
 
@@ -37,7 +38,7 @@ func typed[T any](work func(m Memory, args T) error) Kernel {
 }
 
 func arithmetic() map[string]Kernel {
-	return map[string]Kernel{
+	all := map[string]Kernel{
 		"rh_smoke_fill":      typed(fill),
 		"rh_smoke_copy":      typed(smokeCopy),
 		"rh_smoke_echo":      typed(echo),
@@ -60,6 +61,8 @@ func arithmetic() map[string]Kernel {
 		"rh_deltanet_scan":         deltaKernel((*delta).scan),
 		"rh_repack_pieces":         typed(repackPieces),
 	}
+	maps.Copy(all, attentionKernels())
+	return all
 }
 
 func fill(m Memory, a kernels.FillArgs) error {
