@@ -36,7 +36,10 @@ var Families = []Family{
 	{"abi", structs(Row{}, Segment{}, Wanted{})},
 	{"smoke", structs(FillArgs{}, CopyArgs{}, EchoArgs{})},
 	{"norm", structs(RMSNormArgs{})},
+	{"embed", structs(EmbedArgs{})},
 	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
+	{"delta", structs(DeltaArgs{}, ColumnsArgs{})},
+	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{}, AttentionColumnsArgs{})},
 	{"repack", structs(RepackArgs{}, RepackPiece{})},
 }
 
