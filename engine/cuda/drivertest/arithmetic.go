@@ -36,12 +36,27 @@ func typed[T any](work func(m Memory, args T) error) Kernel {
 	}
 }
 
+// perLaunch is typed for work that also reads the launch: how many rows its grid has.
+func perLaunch[T any](work func(m Memory, l driver.Launch, args T) error) Kernel {
+	return func(m Memory, l driver.Launch) error {
+		args, err := Args[T](l)
+		if err != nil {
+			return err
+		}
+		return work(m, l, args)
+	}
+}
+
 func arithmetic() map[string]Kernel {
 	return map[string]Kernel{
 		"rh_smoke_fill":      typed(fill),
 		"rh_smoke_copy":      typed(smokeCopy),
 		"rh_smoke_echo":      typed(echo),
 		"rh_rmsnorm_generic": typed(rmsNorm),
+
+		"rh_select":                  perLaunch(choose),
+		"rh_experts_gate_up_generic": perLaunch(genericGateUp),
+		"rh_experts_down_generic":    perLaunch(genericDown),
 	}
 }
 

@@ -25,4 +25,11 @@ __device__ __forceinline__ void grid_release() {
 #endif
 }
 
+// widen_half is a half, given by its bits, as fp32: exactly.
+__device__ __forceinline__ float widen_half(uint16_t bits) {
+    float f;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(bits));
+    return f;
+}
+
 }  // namespace rh::ptx
