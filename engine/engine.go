@@ -17,14 +17,20 @@ import (
 type Options struct {
 	// Name is the id the model answers to; it appears in errors and results.
 	Name string
+	// Device is "cpu", "cuda" or "cuda:N"; "" or "auto" for the first NVIDIA device,
+	// or the CPU where there is none.
+	Device string
 	// Threads of the CPU engine; 0 for one a core.
 	Threads int
-	// Kernels of the CPU engine: "portable", "avx2" or "avx512"; "" for the best
-	// that the machine runs.
+	// Kernels of the CPU engine: "portable", "avx2" or "avx512"; of the CUDA engine:
+	// "generic". "" for the best that the machine runs.
 	Kernels string
-	// Numerics is "exact", "fast" or "int8" (see cpu.Numerics); "" for the default
-	// of the backend.
+	// Numerics is "exact", "fast" or, on a CPU, "int8" (see cpu.Numerics and
+	// cuda.Numerics); "" for the default of the backend.
 	Numerics string
+	// KV is the type that keys and values are kept in: "f32", "f16" or "bf16"; ""
+	// for f16 with fast numerics on a GPU, f32 elsewhere.
+	KV string
 	// Context limits prompt plus completion, in tokens; 0 for the model's own
 	// limit (max_position_embeddings).
 	Context int
@@ -43,9 +49,12 @@ type Options struct {
 	// bits: "" is off, "swap" copies its state to host memory, "rebuild" reads
 	// prompt and tokens again.
 	Overcommit string
-	// PrefillChunk is the most prompt tokens of one step, a multiple of 64;
-	// 0 for 512. Splits change no bit.
+	// PrefillChunk is the most prompt tokens of one step, a multiple of 64; 0 for
+	// 512 on a CPU and 2048 on a GPU. Splits change no bit.
 	PrefillChunk int
+	// Synthetic fills the weights with random numbers where they are placed and reads
+	// no tensor of the folder: for measuring on a GPU.
+	Synthetic bool
 	// IgnoreMemory loads even when the weights do not fit in free memory.
 	IgnoreMemory bool
 	// Progress, when set, is told how loading goes. It must return quickly.
@@ -147,9 +156,10 @@ type Info struct {
 	Name        string
 	Fingerprint string // weights, config, backend, kernels and numerics
 	Backend     ops.Caps
-	Context     int // the limit in force
-	Vocab       int // rows of the embedding
-	Tokens      int // ids the tokenizer knows; the rest are never drawn
+	Note        string // why the CPU runs the model although no device was named; "" otherwise
+	Context     int    // the limit in force
+	Vocab       int    // rows of the embedding
+	Tokens      int    // ids the tokenizer knows; the rest are never drawn
 	Layers      int
 	Experts     int
 	TopK        int

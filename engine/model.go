@@ -13,7 +13,6 @@ import (
 	"github.com/roundhouse-ai/roundhouse/engine/autoround"
 	"github.com/roundhouse-ai/roundhouse/engine/cache"
 	"github.com/roundhouse-ai/roundhouse/engine/chat"
-	"github.com/roundhouse-ai/roundhouse/engine/cpu"
 	"github.com/roundhouse-ai/roundhouse/engine/hostmem"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 	"github.com/roundhouse-ai/roundhouse/engine/qwen3next"
@@ -91,15 +90,17 @@ func (m *Model) open(ctx context.Context, fsys fs.FS, opts Options) error {
 	if err := m.text(fsys); err != nil {
 		return err
 	}
+	if opts.Streams == 0 {
+		opts.Streams = 4
+	}
+	var err error
+	if m.backend, m.info.Note, err = machineFor(&opts); err != nil {
+		return err
+	}
 	if err := m.limits(&opts); err != nil {
 		return err
 	}
-	backend, err := cpu.New(cpu.Options{Threads: opts.Threads, Kernels: opts.Kernels, Numerics: cpu.Numerics(opts.Numerics)})
-	if err != nil {
-		return err
-	}
-	m.backend = backend
-	err = m.backend.Place(ctx, m.weights.All, func(done, total int64) {
+	err = m.place(ctx, opts.Synthetic, func(done, total int64) {
 		report(Progress{Stage: "weights", Done: done, Total: total})
 	})
 	if err != nil {
@@ -113,6 +114,20 @@ func (m *Model) open(ctx context.Context, fsys fs.FS, opts Options) error {
 	m.describe(opts.Name)
 	report(Progress{Stage: "ready", Done: m.info.WeightBytes, Total: m.info.WeightBytes})
 	return nil
+}
+
+// place gives the backend its weights.
+func (m *Model) place(ctx context.Context, synthetic bool, report func(done, total int64)) error {
+	if !synthetic {
+		return m.backend.Place(ctx, m.weights.All, report)
+	}
+	filler, ok := m.backend.(interface {
+		PlaceSynthetic(ctx context.Context, w ops.Weights, seed uint64, report func(done, total int64)) error
+	})
+	if !ok {
+		return fmt.Errorf("%s cannot make weights up: synthetic models without files run on a GPU; on a CPU, write one with roundhouse synth", m.backend.Caps().Name)
+	}
+	return filler.PlaceSynthetic(ctx, m.weights.All, 1, report)
 }
 
 // bind reads configuration and headers and finds every tensor.
@@ -199,9 +214,6 @@ func (m *Model) limits(opts *Options) error {
 	}
 	if opts.Context < 1 || opts.Context > m.cfg.Context {
 		return fmt.Errorf("context of %d tokens: the model allows 1 to %d", opts.Context, m.cfg.Context)
-	}
-	if opts.Streams == 0 {
-		opts.Streams = 4
 	}
 	if opts.PrefillChunk == 0 {
 		opts.PrefillChunk = 512

@@ -37,7 +37,11 @@ var Families = []Family{
 	{"smoke", structs(FillArgs{}, CopyArgs{}, EchoArgs{})},
 	{"norm", structs(RMSNormArgs{})},
 	{"experts", structs(SelectArgs{}, ExpertsGenericArgs{}, ExpertsArgs{})},
+	{"embed", structs(EmbedArgs{})},
 	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
+	{"delta", structs(DeltaArgs{}, ColumnsArgs{})},
+	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{}, AttentionColumnsArgs{})},
+	{"repack", structs(RepackArgs{}, RepackPiece{})},
 }
 
 // structs maps the types of values by name.

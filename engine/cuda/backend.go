@@ -63,8 +63,11 @@ const (
 	bounceBytes = 16 << 20 // of pinned memory
 )
 
-// New opens a device. Its errors match driver.ErrNoDevice, ErrOldDriver and
-// ErrOutOfMemory, or say which option the device cannot meet.
+// ErrOldDevice refuses a device that the kernels do not run on.
+var ErrOldDevice = errors.New("the device is too old")
+
+// New opens a device. Its errors match driver.ErrNoDevice, ErrOldDriver,
+// ErrOutOfMemory or ErrOldDevice, or say which option the device cannot meet.
 func New(d driver.Driver, o Options) (*Backend, error) {
 	fast, err := o.resolve()
 	if err != nil {
@@ -88,8 +91,8 @@ func New(d driver.Driver, o Options) (*Backend, error) {
 		return nil, err
 	}
 	if b.properties.Arch < minArch {
-		return nil, fmt.Errorf("cuda: device %d, %s, has compute capability %d.%d: the kernels need %d.%d (Ampere) or newer; run on the CPU",
-			o.Device, b.properties.Name, b.properties.Arch/10, b.properties.Arch%10, minArch/10, minArch%10)
+		return nil, fmt.Errorf("cuda: device %d, %s, has compute capability %d.%d: %w, the kernels need %d.%d (Ampere) or newer",
+			o.Device, b.properties.Name, b.properties.Arch/10, b.properties.Arch%10, ErrOldDevice, minArch/10, minArch%10)
 	}
 	if b.context, err = d.Retain(o.Device); err != nil {
 		return nil, err

@@ -15,7 +15,7 @@ var rooms = map[string][]string{
 	"web":           {},
 
 	"engine": {
-		"engine/autoround", "engine/cache", "engine/chat", "engine/cpu", "engine/cuda", "engine/grammar", "engine/hook", "engine/hostmem",
+		"engine/autoround", "engine/cache", "engine/chat", "engine/cpu", "engine/cuda", "engine/cuda/driver", "engine/grammar", "engine/hook", "engine/hostmem",
 		"engine/ops", "engine/qwen3next", "engine/safetensors", "engine/sample", "engine/sched", "engine/tokenizer",
 	},
 	"engine/hook":              {},

@@ -57,6 +57,12 @@ func arithmetic() map[string]Kernel {
 		"rh_select":                  perLaunch(choose),
 		"rh_experts_gate_up_generic": perLaunch(genericGateUp),
 		"rh_experts_down_generic":    perLaunch(genericDown),
+		"rh_deltanet_conv":         deltaKernel((*delta).convolve),
+		"rh_deltanet_gates":        deltaKernel(func(d *delta) { d.rows(d.gates) }),
+		"rh_deltanet_rule_generic": deltaKernel((*delta).rule),
+		"rh_deltanet_norm":         deltaKernel(func(d *delta) { d.rows(d.norm) }),
+		"rh_deltanet_columns":      typed(columns),
+		"rh_repack_pieces":   typed(repackPieces),
 	}
 }
 

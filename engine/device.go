@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/roundhouse-ai/roundhouse/engine/cpu"
+	"github.com/roundhouse-ai/roundhouse/engine/cuda"
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
+	"github.com/roundhouse-ai/roundhouse/engine/ops"
+)
+
+// ErrDeviceLost is wrapped by what ends streams when the device is gone for good:
+// only a new process can go on.
+var ErrDeviceLost = driver.ErrDeviceLost
+
+// openDriver opens the machine's driver; tests put a fake one here.
+var openDriver = driver.Open
+
+// machineFor opens what Options.Device names. Where nothing is named, that is the
+// first NVIDIA device, or the CPU when there is none: then note says why.
+func machineFor(o *Options) (b ops.Backend, note string, err error) {
+	kind, ordinal, err := parseDevice(o.Device)
+	if err != nil {
+		return nil, "", err
+	}
+	if kind != "cpu" {
+		b, err := openCUDA(o, ordinal)
+		switch {
+		case err == nil:
+			return b, "", nil
+		case kind == "cuda" || !errors.Is(err, driver.ErrNoDevice) && !errors.Is(err, cuda.ErrOldDevice):
+			return nil, "", fmt.Errorf("%w; --device cpu runs without a GPU", err)
+		}
+		note = "running on the CPU: " + err.Error()
+	}
+	if o.KV != "" && o.KV != "f32" {
+		return nil, "", fmt.Errorf("KV pages of type %q: the CPU keeps f32", o.KV)
+	}
+	host, err := cpu.New(cpu.Options{Threads: o.Threads, Kernels: o.Kernels, Numerics: cpu.Numerics(o.Numerics)})
+	if err != nil {
+		return nil, "", err // not a nil *cpu.Backend in an interface
+	}
+	return host, note, nil
+}
+
+// parseDevice reads "", "auto", "cpu", "cuda" or "cuda:N".
+func parseDevice(name string) (kind string, ordinal int, err error) {
+	kind, number, numbered := strings.Cut(name, ":")
+	switch {
+	case numbered && kind == "cuda":
+		if ordinal, err = strconv.Atoi(number); err == nil && ordinal >= 0 {
+			return kind, ordinal, nil
+		}
+	case name == "" || name == "auto":
+		return "auto", 0, nil
+	case name == "cpu" || name == "cuda":
+		return name, 0, nil
+	}
+	return "", 0, fmt.Errorf("device %q: there are auto, cpu, cuda and cuda:N", name)
+}
+
+func openCUDA(o *Options, ordinal int) (ops.Backend, error) {
+	d, err := openDriver()
+	if err != nil {
+		return nil, err
+	}
+	b, err := cuda.New(d, cuda.Options{Device: ordinal, Numerics: cuda.Numerics(o.Numerics), Kernels: o.Kernels, Streams: o.Streams})
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// kvType is how keys and values are kept: as asked for, else fp16 where activations
+// are rounded to it and fp32 elsewhere.
+func kvType(name string, caps ops.Caps) (ops.Type, error) {
+	switch name {
+	case "":
+		if strings.HasPrefix(caps.Name, "cuda") && caps.Numerics == "fast" {
+			return ops.F16, nil
+		}
+		return ops.F32, nil
+	case "f32":
+		return ops.F32, nil
+	case "f16":
+		return ops.F16, nil
+	case "bf16":
+		return ops.BF16, nil
+	}
+	return 0, fmt.Errorf("KV pages of type %q: there are f32, f16 and bf16", name)
+}
