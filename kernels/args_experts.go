@@ -1,6 +1,6 @@
 package kernels
 
-// SelectArgs is the argument of rh_select: the K best experts of each row, best
+// SelectArgs is the argument of rh_select_topk: the K best experts of each row, best
 // first, and their weights.
 type SelectArgs struct {
 	Logits       uint64 // float32[rows][Experts]

@@ -58,7 +58,7 @@ __device__ __forceinline__ float warp_max(float v) {
 }  // namespace
 
 // Grid: rows. Block: one warp. At most 1024 experts, and 32 to choose.
-RH_KERNEL(rh_select, rh::SelectArgs, 80, 32) {
+RH_KERNEL(rh_select_topk, rh::SelectArgs, 80, 32) {
     rh::ptx::grid_wait();
     rh::ptx::grid_release();
     const uint32_t row = blockIdx.x, lane = threadIdx.x;

@@ -8,7 +8,7 @@ import (
 	"github.com/roundhouse-ai/roundhouse/kernels"
 )
 
-// What rh_select holds in the registers of a warp.
+// What rh_select_topk holds in the registers of a warp.
 const (
 	maxExperts = 1024
 	maxChosen  = 16
@@ -22,7 +22,7 @@ func (r *recorder) Select(a ops.SelectArgs) {
 	steer := r.steered(a.Layer, a.Experts, a.K, 0)
 	r.layers, r.k = max(r.layers, a.Layer+1), max(r.k, a.K)
 	r.need(int64(4 * r.rows * a.K)) // the ids as a tap shows them
-	choose := find[kernels.SelectArgs](r, "rh_select", 0)
+	choose := find[kernels.SelectArgs](r, "rh_select_topk", 0)
 	r.add(ops.PhaseSelect, func(p *pass) error {
 		args := kernels.SelectArgs{
 			Logits: uint64(a.Logits.Addr), Chosen: uint64(a.IDs.Addr), Weights: uint64(a.Weights.Addr), Row: uint64(p.row),
@@ -83,7 +83,11 @@ var stages = []struct {
 func (r *recorder) experts(a ops.ExpertsArgs, m *mixture) *experts {
 	e := &experts{ExpertsArgs: a, mixture: m, steer: r.steer}
 	e.acts = driver.Ptr(4*r.rows*m.hidden+alignment-1) &^ (alignment - 1)
-	e.launch = e.generic(r)
+	if m.experts.gateUp.data != 0 {
+		e.launch = e.fast(r)
+	} else {
+		e.launch = e.generic(r)
+	}
 	return e
 }
 
@@ -136,5 +140,37 @@ func (e *experts) generic(r *recorder) func(p *pass, first, rows, stage int, out
 			return err
 		}
 		return down.launch(p, driver.Dim{uint32(rows), uint32((e.hidden + columns - 1) / columns)}, driver.Dim{threads}, 0, args)
+	}
+}
+
+// fast takes the kernels for slabs.
+func (e *experts) fast(r *recorder) func(p *pass, first, rows, stage int, out driver.Ptr) error {
+	width := max(e.width, e.inner)
+	r.need(int64(e.acts) + int64(2*decodeRows*(e.K+1)*width))
+	row, acts := 2*e.hidden, 2*(e.K+1)*width // bytes of shared memory
+	gateUp := find[kernels.ExpertsArgs](r, "rh_experts_gate_up", row)
+	down := find[kernels.ExpertsArgs](r, "rh_experts_down", acts)
+	normed := r.half(e.Normed)
+	x, s := e.experts, e.shared
+	args := kernels.ExpertsArgs{
+		GateUp: uint64(x.gateUp.data), GateUpBytes: uint64(x.gateUpBytes), GateUpBits: uint32(x.gateUp.bits), GateUpStride: uint32(x.gateUp.stride),
+		Down: uint64(x.down.data), DownBytes: uint64(x.downBytes), DownBits: uint32(x.down.bits), DownStride: uint32(x.down.stride),
+		SharedGateUp: uint64(s.gateUp.data), SharedGateUpBits: uint32(s.gateUp.bits), SharedGateUpStride: uint32(s.gateUp.stride),
+		SharedDown: uint64(s.down.data), SharedDownBits: uint32(s.down.bits), SharedDownStride: uint32(s.down.stride),
+		Count: uint32(x.gateUp.count), SharedCount: uint32(s.gateUp.count), Inner: uint32(e.width), SharedInner: uint32(e.inner),
+		Experts: uint32(e.count), K: uint32(e.K), Hidden: uint32(e.hidden), Width: uint32(width),
+	}
+	return func(p *pass, first, rows, stage int, out driver.Ptr) error {
+		args := args
+		args.X = uint64(normed + driver.Ptr(2*first*e.hidden))
+		args.Chosen, args.Weights = uint64(at(e.IDs)+driver.Ptr(4*first*e.K)), uint64(at(e.Weights)+driver.Ptr(4*first*e.K))
+		args.Gate, args.Row = uint64(at(e.Gate)+driver.Ptr(4*first)), uint64(p.row+driver.Ptr(first*rowBytes))
+		args.Steer, args.SteerStride = uint64(e.steer.layer(e.Layer)), uint32(e.steer.stride())
+		args.H, args.Out, args.Stage = uint64(p.scratch+e.acts), uint64(out), uint32(stage)
+		grid := driver.Dim{args.SharedCount + args.K*args.Count, uint32(rows)}
+		if err := gateUp.launch(p, grid, driver.Dim{4 * 32}, row, args); err != nil {
+			return err
+		}
+		return down.launch(p, driver.Dim{uint32(x.down.count), uint32(rows)}, driver.Dim{32 * (args.K + 1)}, acts, args)
 	}
 }

@@ -1,6 +1,7 @@
 package drivertest
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -43,7 +44,7 @@ func readSteered(m Memory, tables uint64, stride uint32, table int32, experts, h
 	return s, err
 }
 
-// order is how rh_select ranks a logit: NaN below all numbers; false for a banned one.
+// order is how rh_select_topk ranks a logit: NaN below all numbers; false for a banned one.
 func order(logit, bias float32) (float32, int, bool) {
 	switch {
 	case math.IsInf(float64(bias), -1):
@@ -197,7 +198,6 @@ func product(w *ops.Matrix, x []float32) []float32 {
 	return out
 }
 
-func silu(x float64) float64    { return x * sigmoid(x) }
 func sigmoid(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
 
 // expertOf is the expert of a row's rank: the shared one is the last. Below 0: none.
@@ -239,7 +239,7 @@ func genericGateUp(m Memory, l driver.Launch, a kernels.ExpertsGenericArgs) erro
 			}
 			g, u := product(gate, x), product(up, x)
 			for n := range h {
-				h[n] = float32(silu(float64(g[n])) * float64(u[n]))
+				h[n] = silu(g[n]) * u[n]
 			}
 		}
 	}
@@ -282,8 +282,12 @@ func genericDown(m Memory, l driver.Launch, a kernels.ExpertsGenericArgs) error 
 			}
 			return product(down, h), nil
 		}}
-	for row := range int(l.Grid[0]) {
-		place, chosen, err := rowOf(m, a.Row, a.Chosen, row, k)
+	return c.rows(int(l.Grid[0]), a.Row, a.Chosen, k)
+}
+
+func (c *combined) rows(n int, rows, chosen uint64, k int) error {
+	for row := range n {
+		place, chosen, err := rowOf(c.m, rows, chosen, row, k)
 		if err == nil && place.Slot >= 0 {
 			err = c.row(row, place.Steer, chosen)
 		}
@@ -339,4 +343,112 @@ func (c *combined) row(row int, table int32, chosen []int32) error {
 		x[n] += s.strength * v
 	}
 	return nil
+}
+
+// slabWeights are weights in slabs: those of the first expert, and of the others behind.
+type slabWeights struct {
+	at, expert    uint64 // address, bytes from one expert to the next
+	bits, stride  int
+	inputs, count int
+}
+
+// outputs are the products of an expert's rows with x, slab after slab.
+func (w slabWeights) outputs(m Memory, id int, x []float64) ([]float32, error) {
+	out := make([]float32, 0, 16*w.count)
+	for slab := range w.count {
+		data, err := Slice[byte](m, w.at+uint64(id)*w.expert+uint64(slab*w.stride), w.stride)
+		if err != nil {
+			return nil, err
+		}
+		for g := range 16 {
+			sum := 0.0
+			for k, v := range x {
+				sum += v * slabValue(data, w.bits, g, k, w.inputs)
+			}
+			out = append(out, float32(sum))
+		}
+	}
+	return out, nil
+}
+
+// slabValue is the weight of row g, input k of a slab.
+func slabValue(slab []byte, bits, g, k, inputs int) float64 {
+	if bits == 16 {
+		return float64(ops.Half(binary.LittleEndian.Uint16(slab[HalfAt(g, k):])))
+	}
+	at, shift := CodeAt(bits, g, k)
+	code := int(slab[at]>>shift)&(1<<bits-1) - 1<<(bits-1)
+	scale := slab[16*inputs*bits/8+(k/128*16+g)*2:]
+	return float64(ops.Half(binary.LittleEndian.Uint16(scale))) * float64(code)
+}
+
+// activations are n half activations at an address.
+func activations(m Memory, at uint64, n int) ([]float64, error) {
+	stored, err := Slice[uint16](m, at, n)
+	x := make([]float64, len(stored))
+	for i, h := range stored {
+		x[i] = float64(ops.Half(h)) / kernels.HalfScale
+	}
+	return x, err
+}
+
+func slabGateUp(m Memory, l driver.Launch, a kernels.ExpertsArgs) error {
+	k, hidden := int(a.K), int(a.Hidden)
+	if want := a.SharedCount + a.K*a.Count; l.Grid[0] != want {
+		return fmt.Errorf("a grid of %d slabs, there are %d", l.Grid[0], want)
+	}
+	for row := range int(l.Grid[1]) {
+		place, chosen, err := rowOf(m, a.Row, a.Chosen, row, k)
+		if err != nil {
+			return err
+		}
+		if place.Slot < 0 {
+			continue
+		}
+		x, err := activations(m, a.X+2*uint64(row*hidden), hidden)
+		if err != nil {
+			return err
+		}
+		for rank := range k + 1 {
+			w := slabWeights{a.GateUp, a.GateUpBytes, int(a.GateUpBits), int(a.GateUpStride), hidden, int(a.Count)}
+			id := expertOf(chosen, rank, int(a.Experts))
+			if rank == k {
+				w, id = slabWeights{a.SharedGateUp, 0, int(a.SharedGateUpBits), int(a.SharedGateUpStride), hidden, int(a.SharedCount)}, 0
+			}
+			if id < 0 {
+				continue
+			}
+			h, hErr := Slice[uint16](m, a.H+2*uint64((row*(k+1)+rank)*int(a.Width)), 8*w.count)
+			both, err := w.outputs(m, id, x)
+			if err := errors.Join(err, hErr); err != nil {
+				return err
+			}
+			for n := range h {
+				at := n/8*16 + n%8
+				h[n] = halfActivation(silu(both[at]) * both[at+8])
+			}
+		}
+	}
+	return nil
+}
+
+func slabDown(m Memory, l driver.Launch, a kernels.ExpertsArgs) error {
+	k := int(a.K)
+	if want := 32 * (a.K + 1); l.Block[0] != want {
+		return fmt.Errorf("a block of %d threads, not %d", l.Block[0], want)
+	}
+	c := combined{m, a.Weights, a.Gate, a.Steer, a.Out, a.SteerStride, a.Stage, int(a.Experts), int(a.Hidden),
+		func(row, rank, id int) ([]float32, error) {
+			w := slabWeights{a.Down, a.DownBytes, int(a.DownBits), int(a.DownStride), int(a.Inner), int(l.Grid[0])}
+			if rank == k {
+				w, id = slabWeights{a.SharedDown, 0, int(a.SharedDownBits), int(a.SharedDownStride), int(a.SharedInner), int(l.Grid[0])}, 0
+			}
+			h, err := activations(m, a.H+2*uint64((row*(k+1)+rank)*int(a.Width)), w.inputs)
+			if err != nil {
+				return nil, err
+			}
+			out, err := w.outputs(m, id, h)
+			return out[:min(len(out), int(a.Hidden))], err
+		}}
+	return c.rows(int(l.Grid[1]), a.Row, a.Chosen, k)
 }

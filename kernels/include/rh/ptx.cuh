@@ -25,11 +25,6 @@ __device__ __forceinline__ void grid_release() {
 #endif
 }
 
-// widen_half is a half, given by its bits, as fp32: exactly.
-__device__ __forceinline__ float widen_half(uint16_t bits) {
-    float f;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(bits));
-    return f;
 // mma_f16 is mma.m16n8k16: c += a b, fp16 products summed in fp32. With g = lane/4
 // and t = lane%4, a holds rows g and g+8 of columns 2t, 2t+1, then both rows of
 // 2t+8, 2t+9; b column g of rows 2t, 2t+1, then 2t+8, 2t+9; c columns 2t, 2t+1 of row

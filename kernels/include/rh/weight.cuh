@@ -2,20 +2,13 @@
 #pragma once
 
 #include "rh/args_linear.cuh"
+#include "rh/half.cuh"
 #include "rh/ptx.cuh"
 
 namespace rh::weight {
 
-constexpr uint32_t kDense = 0, kAWQ = 2;                            // ops.Layout
-constexpr uint32_t kStoredMinusOne = 2, kSymmetric = 0;             // ops.Zeros
-constexpr uint32_t kF32 = 0, kF16 = 1;                              // ops.Type; else bfloat16
-
-// dense reads element i of a dense weight.
-__device__ __forceinline__ float dense(const Weight &w, uint64_t i) {
-    if (w.type == kF32) return reinterpret_cast<const float *>(w.words)[i];
-    const uint16_t bits = reinterpret_cast<const uint16_t *>(w.words)[i];
-    return w.type == kF16 ? ptx::widen_half(bits) : __uint_as_float(uint32_t(bits) << 16);
-}
+constexpr uint32_t kDense = 0, kAWQ = 2;                 // ops.Layout
+constexpr uint32_t kSymmetric = 0, kStoredMinusOne = 2;  // ops.Zeros
 
 __device__ __forceinline__ uint32_t awq_shift(uint32_t n) { return (n % 2) * 16 + n % 8 / 2 * 4; }
 
@@ -51,7 +44,7 @@ __device__ __forceinline__ uint32_t zero(const Weight &w, uint32_t g, uint32_t n
 __device__ inline float dot(const Weight &w, const float *x, uint32_t n, uint32_t k0, uint32_t k1) {
     float sum = 0.0f;
     if (w.layout == kDense) {
-        for (uint32_t k = k0; k < k1; ++k) sum += dense(w, uint64_t(n) * w.k + k) * x[k];
+        for (uint32_t k = k0; k < k1; ++k) sum += stored(w.words, w.type, uint64_t(n) * w.k + k) * x[k];
         return sum;
     }
     uint32_t group = 0xffffffffu, border = k0;  // of the group at hand: where it ends
@@ -62,7 +55,7 @@ __device__ inline float dot(const Weight &w, const float *x, uint32_t n, uint32_
             border = (g + 1) * w.group;
             if (g != group) {
                 group = g;
-                scale = ptx::widen_half(w.scales[uint64_t(g) * w.n + n]);
+                scale = ptx::half_value(w.scales[uint64_t(g) * w.n + n]);
                 offset = float(zero(w, g, n));
             }
         }
