@@ -36,6 +36,7 @@ var Families = []Family{
 	{"abi", structs(Row{}, Segment{}, Wanted{})},
 	{"smoke", structs(FillArgs{}, CopyArgs{}, EchoArgs{})},
 	{"norm", structs(RMSNormArgs{})},
+	{"experts", structs(SelectArgs{}, ExpertsGenericArgs{}, ExpertsArgs{})},
 	{"embed", structs(EmbedArgs{})},
 	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
 	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{})},

@@ -91,6 +91,11 @@ func (p *program) open(r *recorder) error {
 		return at(buf), err
 	}
 	var err error
+	if p.steer != nil {
+		if err := p.steer.open(); err != nil {
+			return err
+		}
+	}
 	if p.scratch, err = alloc("scratch", r.scratch); err != nil {
 		return err
 	}
@@ -407,6 +412,9 @@ func (p *program) Close() error {
 					errs = append(errs, p.b.driver.FreeHost(h))
 				}
 			}
+		}
+		if p.steer != nil {
+			errs = append(errs, p.steer.close())
 		}
 		p.graphs, p.slots = nil, [2]slot{}
 		return errors.Join(errs...)
