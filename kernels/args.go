@@ -37,6 +37,7 @@ var Families = []Family{
 	{"smoke", structs(FillArgs{}, CopyArgs{}, EchoArgs{})},
 	{"norm", structs(RMSNormArgs{})},
 	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
+	{"sample", structs(SampleArgs{}, SampleRow{}, SampleSeen{}, SampleBias{}, SamplePartial{}, SampleRunner{}, SampleRace{}, SampleResult{}, SamplePick{})},
 }
 
 // structs maps the types of values by name.
@@ -80,7 +81,7 @@ func Fields(args reflect.Type) ([]Field, error) {
 	for i := range args.NumField() {
 		field := args.Field(i)
 		switch field.Type.Kind() {
-		case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Int32, reflect.Int64, reflect.Float32:
+		case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Int32, reflect.Int64, reflect.Float32, reflect.Float64:
 		default:
 			return nil, fmt.Errorf("%s.%s is a %s: arguments are plain numbers of a fixed width", args.Name(), field.Name, field.Type)
 		}
