@@ -36,8 +36,12 @@ var Families = []Family{
 	{"abi", structs(Row{}, Segment{}, Wanted{})},
 	{"smoke", structs(FillArgs{}, CopyArgs{}, EchoArgs{})},
 	{"norm", structs(RMSNormArgs{})},
+	{"embed", structs(EmbedArgs{})},
 	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
 	{"sample", structs(SampleArgs{}, SampleRow{}, SampleSeen{}, SampleBias{}, SamplePartial{}, SampleRunner{}, SampleRace{}, SampleResult{}, SamplePick{})},
+	{"delta", structs(DeltaArgs{}, ColumnsArgs{})},
+	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{}, AttentionColumnsArgs{})},
+	{"repack", structs(RepackArgs{}, RepackPiece{})},
 }
 
 // structs maps the types of values by name.

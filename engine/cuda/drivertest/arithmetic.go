@@ -42,6 +42,13 @@ func arithmetic() map[string]Kernel {
 		"rh_smoke_copy":      typed(smokeCopy),
 		"rh_smoke_echo":      typed(echo),
 		"rh_rmsnorm_generic": typed(rmsNorm),
+
+		"rh_deltanet_conv":         deltaKernel((*delta).convolve),
+		"rh_deltanet_gates":        deltaKernel(func(d *delta) { d.rows(d.gates) }),
+		"rh_deltanet_rule_generic": deltaKernel((*delta).rule),
+		"rh_deltanet_norm":         deltaKernel(func(d *delta) { d.rows(d.norm) }),
+		"rh_deltanet_columns":      typed(columns),
+		"rh_repack_pieces":   typed(repackPieces),
 	}
 }
 

@@ -25,4 +25,76 @@ __device__ __forceinline__ void grid_release() {
 #endif
 }
 
+// mma_f16 is mma.m16n8k16: c += a b, fp16 products summed in fp32. With g = lane/4
+// and t = lane%4, a holds rows g and g+8 of columns 2t, 2t+1, then both rows of
+// 2t+8, 2t+9; b column g of rows 2t, 2t+1, then 2t+8, 2t+9; c columns 2t, 2t+1 of row
+// g, then of row g+8.
+__device__ __forceinline__ void mma_f16(float c[4], const uint32_t a[4], const uint32_t b[2]) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// sub_half2 is a - b, two halves at a time.
+__device__ __forceinline__ uint32_t sub_half2(uint32_t a, uint32_t b) {
+    uint32_t d;
+    asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+    return d;
+}
+
+// fma_half2 is a * b + c, two halves at a time.
+__device__ __forceinline__ uint32_t fma_half2(uint32_t a, uint32_t b, uint32_t c) {
+    uint32_t d;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+    return d;
+}
+
+// half_bits rounds to fp16, to the nearest even.
+__device__ __forceinline__ uint16_t half_bits(float v) {
+    uint16_t h;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(v));
+    return h;
+}
+
+// half_value widens an fp16.
+__device__ __forceinline__ float half_value(uint16_t h) {
+    float v;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(h));
+    return v;
+}
+
+// load_once reads 16 bytes that nothing writes while the grid runs and nobody
+// reads again soon: weights (ld.global.nc, out of the way of the L1 cache).
+__device__ __forceinline__ uint4 load_once(const void *at) {
+    uint4 v;
+    asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(at));
+    return v;
+}
+
+// mul_half2 is a * b, two halves at a time.
+__device__ __forceinline__ uint32_t mul_half2(uint32_t a, uint32_t b) {
+    uint32_t d;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+    return d;
+}
+
+// copy_async begins a copy of 16 bytes into shared memory, past the L1 cache.
+// copies_close ends a group of a thread's copies, and copies_wait waits until all
+// but the last so many groups have arrived; other threads see them behind a barrier.
+__device__ __forceinline__ void copy_async(void *shared, const void *global) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;"
+                 :
+                 : "r"(uint32_t(__cvta_generic_to_shared(shared))), "l"(global)
+                 : "memory");
+}
+__device__ __forceinline__ void copies_close() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int groups>
+__device__ __forceinline__ void copies_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(groups) : "memory");
+}
+
 }  // namespace rh::ptx
