@@ -48,7 +48,12 @@ func arithmetic() map[string]Kernel {
 		"rh_deltanet_rule_generic": deltaKernel((*delta).rule),
 		"rh_deltanet_norm":         deltaKernel(func(d *delta) { d.rows(d.norm) }),
 		"rh_deltanet_columns":      typed(columns),
-		"rh_repack_pieces":   typed(repackPieces),
+		"rh_repack_pieces":         typed(repackPieces),
+
+		"rh_sample_scan":   typed(sampleScan),
+		"rh_sample_select": typed(sampleSelect),
+		"rh_sample_race":   typed(sampleRace),
+		"rh_sample_finish": typed(sampleRace),
 	}
 }
 

@@ -10,14 +10,8 @@ import (
 	"github.com/roundhouse-ai/roundhouse/kernels"
 )
 
-// sampling adds the kernels of a draw. The reference does the whole of it in
-// select; the others prove that what they would read and write is there.
-func sampling(all map[string]Kernel) {
-	all["rh_sample_scan"] = typed(sampleScan)
-	all["rh_sample_select"] = typed(sampleSelect)
-	all["rh_sample_race"] = typed(sampleRace)
-	all["rh_sample_finish"] = typed(sampleRace)
-}
+// The reference does the whole of a draw in rh_sample_select; the other kernels
+// prove that what they would read and write is there.
 
 // sampleScan marks what the scan of a device writes, so that nothing relies on what
 // lay there before.
