@@ -30,6 +30,7 @@ type recorder struct {
 	// results beside the buffers: see Sample.
 	prepare []func(step *ops.Step, parity int) error
 	collect []func(step *ops.Step, parity int) error
+	hosts   []driver.Host // see pinned
 
 	err error
 }
@@ -52,6 +53,17 @@ func (r *recorder) note(err error) { r.err = errors.Join(r.err, err) }
 
 // need asks for scratch memory of a phase's own at pass.scratch; phases share it.
 func (r *recorder) need(bytes int64) { r.scratch = max(r.scratch, bytes) }
+
+// pinned allocates pinned memory of the program's lifetime.
+func (r *recorder) pinned(bytes int) driver.Host {
+	host, err := r.b.driver.AllocHost(bytes)
+	if err != nil {
+		r.note(err)
+		return driver.Host{}
+	}
+	r.hosts = append(r.hosts, host)
+	return host
+}
 
 // vector returns where the fp32 values of v lie.
 func (r *recorder) vector(v *ops.Vector) driver.Ptr {
