@@ -3,6 +3,7 @@ package drivertest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"unsafe"
 
@@ -36,8 +37,19 @@ func typed[T any](work func(m Memory, args T) error) Kernel {
 	}
 }
 
+// perLaunch is typed for work that also reads the launch: how many rows its grid has.
+func perLaunch[T any](work func(m Memory, l driver.Launch, args T) error) Kernel {
+	return func(m Memory, l driver.Launch) error {
+		args, err := Args[T](l)
+		if err != nil {
+			return err
+		}
+		return work(m, l, args)
+	}
+}
+
 func arithmetic() map[string]Kernel {
-	return map[string]Kernel{
+	all := map[string]Kernel{
 		"rh_smoke_fill":      typed(fill),
 		"rh_smoke_copy":      typed(smokeCopy),
 		"rh_smoke_echo":      typed(echo),
@@ -50,13 +62,35 @@ func arithmetic() map[string]Kernel {
 		"rh_linear_decode32": typed(linearSlabs(32)),
 		"rh_linear_decode64": typed(linearSlabs(64)),
 
-		"rh_deltanet_conv":         deltaKernel((*delta).convolve),
-		"rh_deltanet_gates":        deltaKernel(func(d *delta) { d.rows(d.gates) }),
-		"rh_deltanet_rule_generic": deltaKernel((*delta).rule),
-		"rh_deltanet_norm":         deltaKernel(func(d *delta) { d.rows(d.norm) }),
-		"rh_deltanet_columns":      typed(columns),
-		"rh_repack_pieces":         typed(repackPieces),
+		"rh_select_topk":             perLaunch(choose),
+		"rh_experts_gate_up_generic": perLaunch(genericGateUp),
+		"rh_experts_down_generic":    perLaunch(genericDown),
+		"rh_experts_gate_up":         perLaunch(slabGateUp),
+		"rh_experts_down":            perLaunch(slabDown),
+		"rh_deltanet_conv":           deltaKernel((*delta).convolve),
+		"rh_deltanet_gates":          deltaKernel(func(d *delta) { d.rows(d.gates) }),
+		"rh_deltanet_rule_generic":   deltaKernel((*delta).rule),
+		"rh_deltanet_norm":           deltaKernel(func(d *delta) { d.rows(d.norm) }),
+		"rh_deltanet_columns":        typed(columns),
+		"rh_repack_pieces":           typed(repackPieces),
+		"rh_deltanet_conv":           deltaKernel((*delta).convolve),
+		"rh_deltanet_gates":          deltaKernel(func(d *delta) { d.rows(d.gates) }),
+		"rh_deltanet_rule_generic":   deltaKernel((*delta).rule),
+		"rh_deltanet_norm":           deltaKernel(func(d *delta) { d.rows(d.norm) }),
+		"rh_deltanet_columns":        typed(columns),
+		"rh_deltanet_step":           deltaKernel((*delta).step),
+		"rh_deltanet_chunk":          deltaKernel((*delta).solve),
+		"rh_deltanet_scan":           deltaKernel((*delta).scan),
+		"rh_repack_pieces":           typed(repackPieces),
+		"rh_repack_pieces":           typed(repackPieces),
+
+		"rh_sample_scan":   typed(sampleScan),
+		"rh_sample_select": typed(sampleSelect),
+		"rh_sample_race":   typed(sampleRace),
+		"rh_sample_finish": typed(sampleRace),
 	}
+	maps.Copy(all, attentionKernels())
+	return all
 }
 
 func fill(m Memory, a kernels.FillArgs) error {
