@@ -38,6 +38,7 @@ var Families = []Family{
 	{"norm", structs(RMSNormArgs{})},
 	{"embed", structs(EmbedArgs{})},
 	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
+	{"moe", structs(MoeTile{}, MoePlanArgs{}, MoeArgs{}, MoeCombineArgs{})},
 	{"repack", structs(RepackArgs{}, RepackPiece{})},
 }
 

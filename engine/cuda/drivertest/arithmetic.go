@@ -42,6 +42,7 @@ func arithmetic() map[string]Kernel {
 		"rh_smoke_copy":      typed(smokeCopy),
 		"rh_smoke_echo":      typed(echo),
 		"rh_rmsnorm_generic": typed(rmsNorm),
+		"rh_linear_prefill":  typed(linearPrefill),
 		"rh_repack_pieces":   typed(repackPieces),
 	}
 }
