@@ -52,6 +52,9 @@ type Options struct {
 	// PrefillChunk is the most prompt tokens of one step, a multiple of 64; 0 for
 	// 512 on a CPU and 2048 on a GPU. Splits change no bit.
 	PrefillChunk int
+	// Synthetic fills the weights with random numbers where they are placed and reads
+	// no tensor of the folder: for measuring on a GPU.
+	Synthetic bool
 	// IgnoreMemory loads even when the weights do not fit in free memory.
 	IgnoreMemory bool
 	// Progress, when set, is told how loading goes. It must return quickly.

@@ -100,7 +100,7 @@ func (m *Model) open(ctx context.Context, fsys fs.FS, opts Options) error {
 	if err := m.limits(&opts); err != nil {
 		return err
 	}
-	err = m.backend.Place(ctx, m.weights.All, func(done, total int64) {
+	err = m.place(ctx, opts.Synthetic, func(done, total int64) {
 		report(Progress{Stage: "weights", Done: done, Total: total})
 	})
 	if err != nil {
@@ -114,6 +114,20 @@ func (m *Model) open(ctx context.Context, fsys fs.FS, opts Options) error {
 	m.describe(opts.Name)
 	report(Progress{Stage: "ready", Done: m.info.WeightBytes, Total: m.info.WeightBytes})
 	return nil
+}
+
+// place gives the backend its weights.
+func (m *Model) place(ctx context.Context, synthetic bool, report func(done, total int64)) error {
+	if !synthetic {
+		return m.backend.Place(ctx, m.weights.All, report)
+	}
+	filler, ok := m.backend.(interface {
+		PlaceSynthetic(ctx context.Context, w ops.Weights, seed uint64, report func(done, total int64)) error
+	})
+	if !ok {
+		return fmt.Errorf("%s cannot make weights up: synthetic models without files run on a GPU; on a CPU, write one with roundhouse synth", m.backend.Caps().Name)
+	}
+	return filler.PlaceSynthetic(ctx, m.weights.All, 1, report)
 }
 
 // bind reads configuration and headers and finds every tensor.

@@ -14,6 +14,7 @@ import (
 	"github.com/roundhouse-ai/roundhouse/workbench/bench"
 	"github.com/roundhouse-ai/roundhouse/workbench/inspect"
 	"github.com/roundhouse-ai/roundhouse/workbench/machine"
+	"github.com/roundhouse-ai/roundhouse/workbench/synth"
 	"github.com/roundhouse-ai/roundhouse/workbench/term"
 )
 
@@ -24,6 +25,9 @@ type BenchOptions struct {
 	Tokens  int
 	Time    time.Duration // for each row
 	JSON    bool
+	// Synthetic, where its Shape is set, is measured in place of the model of the
+	// settings.
+	Synthetic synth.Options
 }
 
 // BenchReport is what Bench found.
@@ -56,10 +60,11 @@ func (a *App) Bench(ctx context.Context, o BenchOptions) error {
 }
 
 func (a *App) bench(ctx context.Context, o BenchOptions) (report *BenchReport, err error) {
-	folder, err := a.checkedFolder()
+	folder, remove, err := a.benchFolder(o)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, remove()) }()
 	described, err := inspect.Inspect(ctx, folder.FS, inspect.Options{})
 	if err != nil {
 		return nil, err
@@ -90,6 +95,15 @@ func (a *App) bench(ctx context.Context, o BenchOptions) (report *BenchReport, e
 		Progress: func(done, total int) { progress.Update(fmt.Sprintf("row %d of %d", done+1, total), 0, 0) },
 	})
 	return report, err
+}
+
+// benchFolder finds the model to measure. remove undoes what was made for it.
+func (a *App) benchFolder(o BenchOptions) (folder Folder, remove func() error, err error) {
+	if o.Synthetic.Shape != "" {
+		return outline(o.Synthetic)
+	}
+	folder, err = a.checkedFolder()
+	return folder, func() error { return nil }, err
 }
 
 // bandwidth measures with as many threads as the engine has. Where memory is too

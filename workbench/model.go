@@ -17,6 +17,9 @@ type Folder struct {
 	Name string // the id the model answers to
 	Path string // "" for the embedded demo
 	FS   fs.FS
+	// Synthetic says that the tensors of FS are holes, to be filled with random
+	// weights where they are placed.
+	Synthetic bool
 }
 
 // Folder finds the model of the settings: a folder or org/name, or the embedded
@@ -76,10 +79,10 @@ func (a *App) open(ctx context.Context, folder Folder, report func(engine.Progre
 	defer progress.Done()
 	settings := a.Config.Engine
 	model, err := engine.Open(ctx, folder.FS, engine.Options{
-		Name: folder.Name, Threads: settings.Threads, Context: settings.Context,
+		Name: folder.Name, Device: unless(settings.Device, "auto"), Threads: settings.Threads, KV: unless(settings.KVType, "auto"), Context: settings.Context,
 		Streams: settings.Streams, Queue: settings.Queue, CacheTokens: settings.CacheTokens, Overcommit: unless(settings.Overcommit, "off"),
 		Kernels: unless(settings.Kernels, "auto"), Numerics: unless(settings.Numerics, "auto"),
-		PrefillChunk: settings.PrefillChunk, IgnoreMemory: settings.IgnoreMemory,
+		PrefillChunk: settings.PrefillChunk, IgnoreMemory: settings.IgnoreMemory, Synthetic: folder.Synthetic,
 		Progress: func(p engine.Progress) {
 			progress.Update("loading "+p.Stage, p.Done, p.Total)
 			if report != nil {
@@ -89,6 +92,9 @@ func (a *App) open(ctx context.Context, folder Folder, report func(engine.Progre
 	})
 	if err != nil {
 		return nil, err
+	}
+	if note := model.Info().Note; note != "" {
+		a.Log.Info(note)
 	}
 	for _, warning := range model.Warnings() {
 		a.Log.Warn("checkpoint", "model", folder.Name, "warning", warning)

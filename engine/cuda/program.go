@@ -34,6 +34,7 @@ type program struct {
 	chunkIDs, chunkWeights   driver.Ptr
 
 	prepare, collect []func(step *ops.Step, parity int) error
+	hosts            []driver.Host // of phases
 	slots            [2]slot
 	next             int
 }
@@ -67,7 +68,9 @@ func (b *Backend) Record(rows int, build func(ops.Set) error) (ops.Program, erro
 	p := &program{b: b, rows: rows}
 	err := b.on(func() error {
 		r := &recorder{b: b, rows: rows, halves: map[driver.Ptr]driver.Ptr{}}
-		if err := errors.Join(build(r), r.err); err != nil {
+		err := build(r)
+		p.hosts = r.hosts
+		if err := errors.Join(err, r.err); err != nil {
 			return err
 		}
 		return p.open(r)
@@ -91,6 +94,11 @@ func (p *program) open(r *recorder) error {
 		return at(buf), err
 	}
 	var err error
+	if p.steer != nil {
+		if err := p.steer.open(); err != nil {
+			return err
+		}
+	}
 	if p.scratch, err = alloc("scratch", r.scratch); err != nil {
 		return err
 	}
@@ -397,6 +405,9 @@ func (p *program) Close() error {
 		for _, g := range p.graphs {
 			errs = append(errs, p.b.driver.DestroyGraph(g.exec))
 		}
+		for _, h := range p.hosts {
+			errs = append(errs, p.b.driver.FreeHost(h))
+		}
 		for i := range p.slots {
 			s := &p.slots[i]
 			if s.done != 0 {
@@ -408,7 +419,10 @@ func (p *program) Close() error {
 				}
 			}
 		}
-		p.graphs, p.slots = nil, [2]slot{}
+		if p.steer != nil {
+			errs = append(errs, p.steer.close())
+		}
+		p.graphs, p.hosts, p.slots = nil, nil, [2]slot{}
 		return errors.Join(errs...)
 	})
 }

@@ -39,15 +39,17 @@ type Models struct {
 
 // Engine bounds what the engine uses.
 type Engine struct {
+	Device       string `toml:"device" help:"\"cpu\", \"cuda\" or \"cuda:N\"; \"auto\" for the first NVIDIA device, or the CPU where there is none."`
 	Threads      int    `toml:"threads" help:"Threads of the CPU engine; 0 for one a core."`
 	Context      int    `toml:"context" help:"Longest prompt plus completion, in tokens; 0 for the engine's default."`
 	Streams      int    `toml:"streams" help:"Sequences that can run at once; 0 for 4."`
 	Queue        int    `toml:"queue" help:"Requests that may wait for a stream; more are answered with 429; 0 for 256."`
 	CacheTokens  int    `toml:"cache_tokens" help:"Positions that the KV cache holds for all streams together; 0 for context times streams. A smaller one asks for engine.overcommit, or makes requests wait."`
 	Overcommit   string `toml:"overcommit" help:"Admit streams before all that they may need is free, and when memory runs out put the newest aside by \"swap\" or \"rebuild\"; \"off\": never."`
-	Kernels      string `toml:"kernels" help:"Kernels of the CPU engine: portable, avx2 or avx512; \"auto\" for the best that the machine runs."`
+	KVType       string `toml:"kv_type" help:"What keys and values are kept in: f32, f16 or bf16; \"auto\" for f16 with fast numerics on a GPU and f32 elsewhere."`
+	Kernels      string `toml:"kernels" help:"Kernels of the CPU engine: portable, avx2 or avx512; of the CUDA engine: generic. \"auto\" for the best that the machine runs."`
 	Numerics     string `toml:"numerics" help:"\"exact\": fp32 activations; \"fast\": 16 bits; \"int8\": 8 bits; \"auto\" for the backend's default."`
-	PrefillChunk int    `toml:"prefill_chunk" help:"Most prompt tokens of one step, a multiple of 64; 0 for 512."`
+	PrefillChunk int    `toml:"prefill_chunk" help:"Most prompt tokens of one step, a multiple of 64; 0 for 512 on a CPU and 2048 on a GPU."`
 	IgnoreMemory bool   `toml:"ignore_memory" help:"Load even if the memory that is free does not suffice."`
 }
 
@@ -74,7 +76,7 @@ type Log struct {
 func Default() Config {
 	return Config{
 		Listen: "127.0.0.1:8480",
-		Engine: Engine{Overcommit: "off", Kernels: "auto", Numerics: "auto"},
+		Engine: Engine{Device: "auto", Overcommit: "off", KVType: "auto", Kernels: "auto", Numerics: "auto"},
 		Server: Server{MaxBody: 16 << 20, ShutdownGrace: Duration(15 * time.Second)},
 		Chat:   Chat{SpecialTokens: "text"},
 		Log:    Log{Level: "info", Format: "text"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,8 +44,15 @@ var checks = map[string]func(*Config) error{
 	"engine.queue":        func(c *Config) error { return within(c.Engine.Queue, 0, 1<<20) },
 	"engine.cache_tokens": func(c *Config) error { return within(c.Engine.CacheTokens, 0, 1<<30) },
 	"engine.overcommit":   func(c *Config) error { return oneOf(c.Engine.Overcommit, "off", "swap", "rebuild") },
-	"engine.kernels":      func(c *Config) error { return oneOf(c.Engine.Kernels, "auto", "portable", "avx2", "avx512") },
-	"engine.numerics":     func(c *Config) error { return oneOf(c.Engine.Numerics, "auto", "exact", "fast", "int8") },
+	"engine.kernels":      func(c *Config) error { return oneOf(c.Engine.Kernels, "auto", "portable", "avx2", "avx512", "generic") },
+	"engine.kv_type":      func(c *Config) error { return oneOf(c.Engine.KVType, "auto", "f32", "f16", "bf16") },
+	"engine.device": func(c *Config) error {
+		if !device.MatchString(c.Engine.Device) {
+			return fmt.Errorf("%q: there are auto, cpu, cuda and cuda:N", c.Engine.Device)
+		}
+		return nil
+	},
+	"engine.numerics": func(c *Config) error { return oneOf(c.Engine.Numerics, "auto", "exact", "fast", "int8") },
 	"engine.prefill_chunk": func(c *Config) error {
 		if c.Engine.PrefillChunk%64 != 0 {
 			return fmt.Errorf("%d is not a multiple of 64", c.Engine.PrefillChunk)
@@ -137,3 +145,6 @@ func each(list []string, check func(string) error) error {
 	}
 	return nil
 }
+
+// device is what engine.device may be.
+var device = regexp.MustCompile(`^(auto|cpu|cuda(:[0-9]{1,3})?)$`)

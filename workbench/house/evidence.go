@@ -152,7 +152,7 @@ func loaded(ctx context.Context) (model string, bound float64, remove func(), er
 			return "", 0, nil, err
 		}
 		remove = func() { _ = os.RemoveAll(model) } // in the folder of temporary files
-		if err := synth(ctx, []string{model}); err != nil {
+		if err := synthesise(ctx, model); err != nil {
 			remove()
 			return "", 0, nil, err
 		}

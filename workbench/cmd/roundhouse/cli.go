@@ -9,6 +9,7 @@ import (
 
 	"github.com/roundhouse-ai/roundhouse/workbench"
 	"github.com/roundhouse-ai/roundhouse/workbench/demo"
+	"github.com/roundhouse-ai/roundhouse/workbench/synth"
 )
 
 // cli is the grammar of the command line. A setting tag names the setting of
@@ -30,6 +31,7 @@ type cli struct {
 	Numerics   numericsCmd   `cmd:"" help:"Measure what fast numerics changes about a model's predictions."`
 	Bench      benchCmd      `cmd:"" help:"Measure a model: prefill, decode, memory."`
 	Doctor     doctorCmd     `cmd:"" help:"Report on program, machine, settings and model."`
+	Synth      synthCmd      `cmd:"" help:"Write a model folder of random weights, as large as the real one."`
 	Demo       demoCmd       `cmd:"" help:"The embedded demo model."`
 	Settings   configCmd     `cmd:"" name:"config" help:"The configuration."`
 	Debug      debugCmd      `cmd:"" help:"Parts of the program on JSON lines."`
@@ -45,9 +47,12 @@ type modelArg struct {
 // engineFlags bound the engine.
 type engineFlags struct {
 	ModelName    string `setting:"model_name" placeholder:"ID" help:"Id the model answers to (default: its folder's name)."`
+	Device       string `setting:"engine.device" placeholder:"DEV" complete:"auto cpu cuda" help:"Run on cpu, cuda or cuda:N (default: auto, the first NVIDIA device, else the CPU)."`
 	Threads      int    `setting:"engine.threads" placeholder:"N" help:"Threads (default: one a core)."`
-	Context      int    `setting:"engine.context" placeholder:"N" help:"Longest prompt plus answer in tokens (default: the model's limit, 32768 at most)."`
-	Kernels      string `setting:"engine.kernels" placeholder:"SET" complete:"auto portable avx2 avx512" help:"Kernels: auto (default), portable, avx2 or avx512."`
+	Context      int    `setting:"engine.context" aliases:"ctx" placeholder:"N" help:"Longest prompt plus answer in tokens (default: the model's limit, 32768 at most)."`
+	Chunk        int    `setting:"engine.prefill_chunk" placeholder:"N" help:"Most prompt tokens of one step, a multiple of 64 (default: 512 on a CPU, 2048 on a GPU)."`
+	KVType       string `name:"kv-dtype" setting:"engine.kv_type" placeholder:"TYPE" complete:"auto f32 f16 bf16" help:"Keep keys and values as f32, f16 or bf16 (default: auto)."`
+	Kernels      string `setting:"engine.kernels" placeholder:"SET" complete:"auto portable avx2 avx512 generic" help:"Kernels: auto (default); portable, avx2, avx512 on a CPU; generic on a GPU."`
 	Numerics     string `setting:"engine.numerics" placeholder:"MODE" complete:"auto exact fast int8" help:"Activations: auto (default), exact (fp32), fast (16 bit) or int8."`
 	IgnoreMemory bool   `setting:"engine.ignore_memory" help:"Load even if the memory that is free does not suffice."`
 }
@@ -58,7 +63,7 @@ type serverFlags struct {
 	Listen string `setting:"listen" placeholder:"ADDR" help:"Address (default 127.0.0.1:8480); port 0 picks a free one. Without a host: loopback."`
 	APIKey string `name:"api-key" setting:"api_key" placeholder:"KEY" help:"Key that clients must send; others on this machine can see flags: $$ROUNDHOUSE_API_KEY is safer."`
 	engineFlags
-	Streams     int    `setting:"engine.streams" placeholder:"N" help:"Sequences that can run at once (default 4)."`
+	Streams     int    `setting:"engine.streams" aliases:"slots" placeholder:"N" help:"Sequences that can run at once (default 4)."`
 	Queue       int    `setting:"engine.queue" placeholder:"N" help:"Requests that may wait; more get 429 (default 256)."`
 	CacheTokens int    `setting:"engine.cache_tokens" placeholder:"N" help:"Positions that the KV cache holds for all streams (default: context times streams)."`
 	Overcommit  string `setting:"engine.overcommit" placeholder:"HOW" complete:"off swap rebuild" help:"Admit more than surely fits: off (default), swap or rebuild."`
@@ -189,7 +194,32 @@ type benchCmd struct {
 	Batches []int         `default:"1,4,8" placeholder:"N,..." help:"Streams that decode at once (default ${default})."`
 	Tokens  int           `default:"64" placeholder:"N" help:"Tokens that each stream of a run makes (default ${default})."`
 	Time    time.Duration `default:"3s" placeholder:"T" help:"Time for each row (default ${default}): as many runs as fit, at least 3."`
+	synthFlags
+	Synthetic string `placeholder:"SHAPE" complete:"demo kernel-test qwen3-next-80b" help:"Measure a model of this shape whose weights are made up where they are needed: no files, no tokenizer."`
 	engineFlags
+}
+
+// synthFlags choose a synthetic model.
+type synthFlags struct {
+	Layout string `default:"int4-mixed-2026" placeholder:"LAYOUT" complete:"int4-mixed-2026 int4-mixed-2025 int4" help:"Bits of a synthetic model's modules: int4-mixed-2026, int4-mixed-2025 or int4 (default ${default})."`
+	Layers int    `placeholder:"N" help:"Layers of a synthetic model (default: those of the shape)."`
+	Seed   uint64 `default:"1" placeholder:"N" help:"Seed of a synthetic model's weights (default ${default})."`
+}
+
+type synthCmd struct {
+	Dir   string `arg:"" complete:"DIR" help:"Folder to write: new, or empty."`
+	Shape string `default:"qwen3-next-80b" placeholder:"SHAPE" complete:"demo kernel-test qwen3-next-80b" help:"Dimensions: qwen3-next-80b (the default, 44 GB), demo (0.9 GB) or kernel-test (25 MB)."`
+	synthFlags
+}
+
+func (*synthCmd) Help() string {
+	return `A whole AutoRound folder in the layout of the published checkpoints: config, index, tensors, and the demo model's tokenizer. Weights are random, scaled so that activations stay sane and routing is spread; the same seed gives the same bytes. What the model says means nothing: it is for measuring loading, memory and speed.`
+}
+
+func (c *synthCmd) Run(e *environment) error {
+	return e.with(func(a *workbench.App) error {
+		return a.Synth(e.background, c.Dir, synth.Options{Shape: c.Shape, Layout: c.Layout, Layers: c.Layers, Seed: c.Seed})
+	})
 }
 
 func (*benchCmd) Help() string {
@@ -198,7 +228,8 @@ func (*benchCmd) Help() string {
 
 func (c *benchCmd) Run(e *environment) error {
 	return e.with(func(a *workbench.App) error {
-		return a.Bench(e.background, workbench.BenchOptions{Lengths: c.Lengths, Streams: c.Batches, Tokens: c.Tokens, Time: c.Time, JSON: c.JSON})
+		return a.Bench(e.background, workbench.BenchOptions{Lengths: c.Lengths, Streams: c.Batches, Tokens: c.Tokens, Time: c.Time, JSON: c.JSON,
+			Synthetic: synth.Options{Shape: c.Synthetic, Layout: c.Layout, Layers: c.Layers, Seed: c.Seed}})
 	})
 }
 

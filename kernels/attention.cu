@@ -1,0 +1,151 @@
+// Attention in fp32: any heads, head dimension up to 512, pages of any type.
+#include "rh/args_attention.cuh"
+#include "rh/attention.cuh"
+#include "rh/ptx.cuh"
+#include "rh/reduce.cuh"
+
+namespace {
+
+constexpr uint32_t kMaxHeadDim = 512;
+
+// turn gives cosine and sine of position * f. The angle is an fp32 product, as in
+// the references; half turns are counted in fp64, which at 262,144 radians leaves
+// the rest good to fp32.
+__device__ void turn(int32_t position, float f, float &cosine, float &sine) {
+    const double turns = double(float(position) * f) * 0.15915494309189535;
+    const float rest = float(2.0 * (turns - rint(turns)));
+    cosine = cospif(rest);
+    sine = sinpif(rest);
+}
+
+// normed_turned is a head after norm and rotation, in shared memory x[head_dim].
+__device__ void normed_turned(const rh::AttentionRotateArgs &a, const float *from, const float *norm, int32_t position, float *x) {
+    float sum = 0.0f;
+    for (uint32_t i = threadIdx.x; i < a.head_dim; i += blockDim.x) sum += from[i] * from[i];
+    const float scale = 1.0f / sqrtf(rh::block_sum(sum) / float(a.head_dim) + a.eps);
+    for (uint32_t i = threadIdx.x; i < a.head_dim; i += blockDim.x) x[i] = from[i] * scale * (1.0f + norm[i]);
+    __syncthreads();
+    for (uint32_t i = threadIdx.x; i < a.half; i += blockDim.x) {
+        float cosine, sine;
+        turn(position, a.inv_freq[i], cosine, sine);
+        cosine *= a.scale;
+        sine *= a.scale;
+        const float low = x[i], high = x[i + a.half];
+        x[i] = low * cosine - high * sine;
+        x[i + a.half] = high * cosine + low * sine;
+    }
+    __syncthreads();
+}
+
+template <class T> __device__ void rotate(const rh::AttentionRotateArgs &a, const rh::Row &row) {
+    __shared__ float x[kMaxHeadDim];
+    const uint32_t at = blockIdx.x, item = blockIdx.y;
+    const float *in = a.in + at * rh::in_width(a);
+    if (item < a.heads) {
+        normed_turned(a, in + 2 * uint64_t(item) * a.head_dim, a.q_norm, row.position, x);
+        const uint64_t to = (uint64_t(at) * a.heads + item) * a.head_dim;
+        for (uint32_t i = threadIdx.x; i < a.head_dim; i += blockDim.x) {
+            if (a.q) a.q[to + i] = x[i];
+            if (a.half_q) static_cast<T *>(a.half_q)[to + i] = rh::narrow<T>(x[i]);
+        }
+        return;
+    }
+    const uint32_t head = item - a.heads;
+    const float *key = in + (2 * uint64_t(a.heads) + head) * a.head_dim, *value = key + uint64_t(a.kv_heads) * a.head_dim;
+    normed_turned(a, key, a.k_norm, row.position, x);
+    const uint64_t to = rh::page_of(a.pages + row.page, row.position, head, a.kv_heads, a.head_dim);
+    for (uint32_t i = threadIdx.x; i < a.head_dim; i += blockDim.x) {
+        static_cast<T *>(a.keys)[to + i] = rh::narrow<T>(x[i]);
+        static_cast<T *>(a.values)[to + i] = rh::narrow<T>(value[i]);
+        if (a.k) a.k[(uint64_t(at) * a.kv_heads + head) * a.head_dim + i] = x[i];
+    }
+}
+
+// attend runs over the pages of a row: 64 scores, then their weights relative to the
+// largest so far, then the weighted values, each thread for two dimensions of 256
+// apart. The order of sums is fixed by positions alone.
+template <class T> __device__ void attend(const rh::AttentionGenericArgs &a, const rh::Row &row) {
+    __shared__ float q[kMaxHeadDim], weight[rh::kPageTokens];
+    const uint32_t at = blockIdx.x, head = blockIdx.y, kv = head / (a.heads / a.kv_heads);
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    const uint32_t length = row.position + 1;
+    const uint64_t to = (uint64_t(at) * a.heads + head) * a.head_dim;
+    for (uint32_t i = threadIdx.x; i < a.head_dim; i += blockDim.x) q[i] = a.out[to + i];
+
+    float top = -INFINITY, total = 0.0f, sum[2] = {0.0f, 0.0f};
+    for (uint32_t from = 0; from < length; from += rh::kPageTokens) {
+        const uint32_t n = min(length - from, uint32_t(rh::kPageTokens));
+        const uint64_t page = rh::page_of(a.pages + row.page, from, kv, a.kv_heads, a.head_dim);
+        const T *keys = static_cast<const T *>(a.keys) + page, *values = static_cast<const T *>(a.values) + page;
+        __syncthreads();  // q is there; the weights of the page before were read
+        for (uint32_t j = warp; j < n; j += warps) {
+            float score = 0.0f;
+            for (uint32_t i = lane; i < a.head_dim; i += 32) score = fmaf(q[i], rh::widen(keys[j * a.head_dim + i]), score);
+            score = rh::warp_sum(score);
+            if (lane == 0) weight[j] = score * a.scale;
+        }
+        __syncthreads();
+        float high = top;
+        for (uint32_t j = 0; j < n; j++) high = fmaxf(high, weight[j]);
+        const float fade = expf(top - high);
+        top = high;
+        __syncthreads();  // all have seen the scores
+        if (threadIdx.x < n) weight[threadIdx.x] = expf(weight[threadIdx.x] - top);
+        __syncthreads();
+        total *= fade;
+        for (uint32_t j = 0; j < n; j++) total += weight[j];
+        for (uint32_t half = 0; half < 2; half++) {
+            const uint32_t i = threadIdx.x + half * blockDim.x;
+            if (i >= a.head_dim) break;
+            float s = sum[half] * fade;
+            for (uint32_t j = 0; j < n; j++) s = fmaf(weight[j], rh::widen(values[j * a.head_dim + i]), s);
+            sum[half] = s;
+        }
+    }
+    for (uint32_t half = 0; half < 2; half++) {
+        const uint32_t i = threadIdx.x + half * blockDim.x;
+        if (i >= a.head_dim) break;
+        float out = sum[half] * (1.0f / total);
+        if (a.gate) out *= rh::sigmoid(rh::gate_of(a, at, head)[i]);
+        a.out[to + i] = out;
+        if (a.half_out) a.half_out[to + i] = rh::half_activation(out);
+    }
+}
+
+}  // namespace
+
+// Grid: rows, heads + kv_heads.
+RH_KERNEL(rh_attention_rotate, rh::AttentionRotateArgs, 80, 256) {
+    rh::ptx::grid_wait();
+    rh::ptx::grid_release();
+    const rh::Row row = a.row[blockIdx.x];
+    if (row.slot < 0) return;
+    if (a.type == rh::kF32) rotate<float>(a, row);
+    else if (a.type == rh::kF16) rotate<__half>(a, row);
+    else rotate<__nv_bfloat16>(a, row);
+}
+
+// Grid: rows, heads; block: 256.
+RH_KERNEL(rh_attention_generic, rh::AttentionGenericArgs, 80, 256) {
+    rh::ptx::grid_wait();
+    rh::ptx::grid_release();
+    const rh::Row row = a.row[blockIdx.x];
+    if (row.slot < 0) return;
+    if (a.type == rh::kF32) attend<float>(a, row);
+    else if (a.type == rh::kF16) attend<__half>(a, row);
+    else attend<__nv_bfloat16>(a, row);
+}
+
+// Grid: rows, heads.
+RH_KERNEL(rh_attention_gate, rh::AttentionGateArgs, 80, 256) {
+    rh::ptx::grid_wait();
+    rh::ptx::grid_release();
+    if (a.row[blockIdx.x].slot < 0) return;
+    const uint64_t to = (uint64_t(blockIdx.x) * a.heads + blockIdx.y) * a.head_dim;
+    const float *gate = rh::gate_of(a, blockIdx.x, blockIdx.y);
+    for (uint32_t i = threadIdx.x; i < a.head_dim; i += blockDim.x) {
+        const float out = a.out[to + i] * rh::sigmoid(gate[i]);
+        a.out[to + i] = out;
+        if (a.half_out) a.half_out[to + i] = rh::half_activation(out);
+    }
+}
