@@ -54,6 +54,8 @@ func arithmetic() map[string]Kernel {
 		"rh_smoke_copy":      typed(smokeCopy),
 		"rh_smoke_echo":      typed(echo),
 		"rh_rmsnorm_generic": typed(rmsNorm),
+		"rh_linear_prefill":  typed(linearPrefill),
+		"rh_repack_pieces":   typed(repackPieces),
 		"rh_rmsnorm_half":    typed(normHalf),
 		"rh_embed_generic":   typed(embed),
 		"rh_linear_generic":  typed(linearGeneric),
