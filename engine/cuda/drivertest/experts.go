@@ -444,7 +444,7 @@ func slabGateUp(m Memory, l driver.Launch, a kernels.ExpertsArgs) error {
 
 func slabDown(m Memory, l driver.Launch, a kernels.ExpertsArgs) error {
 	k := int(a.K)
-	if want := 32 * (a.K + 1); l.Block[0] != want {
+	if want := 32 * (a.K + 2); l.Block[0] != want {
 		return fmt.Errorf("a block of %d threads, not %d", l.Block[0], want)
 	}
 	c := combined{m, a.Weights, a.Gate, a.Steer, a.Out, a.SteerStride, a.Stage, int(a.Experts), int(a.Hidden),
