@@ -34,6 +34,7 @@ type program struct {
 	chunkIDs, chunkWeights   driver.Ptr
 
 	prepare, collect []func(step *ops.Step, parity int) error
+	hosts            []driver.Host // of phases
 	slots            [2]slot
 	next             int
 }
@@ -67,7 +68,9 @@ func (b *Backend) Record(rows int, build func(ops.Set) error) (ops.Program, erro
 	p := &program{b: b, rows: rows}
 	err := b.on(func() error {
 		r := &recorder{b: b, rows: rows, halves: map[driver.Ptr]driver.Ptr{}}
-		if err := errors.Join(build(r), r.err); err != nil {
+		err := build(r)
+		p.hosts = r.hosts
+		if err := errors.Join(err, r.err); err != nil {
 			return err
 		}
 		return p.open(r)
@@ -402,6 +405,9 @@ func (p *program) Close() error {
 		for _, g := range p.graphs {
 			errs = append(errs, p.b.driver.DestroyGraph(g.exec))
 		}
+		for _, h := range p.hosts {
+			errs = append(errs, p.b.driver.FreeHost(h))
+		}
 		for i := range p.slots {
 			s := &p.slots[i]
 			if s.done != 0 {
@@ -416,7 +422,7 @@ func (p *program) Close() error {
 		if p.steer != nil {
 			errs = append(errs, p.steer.close())
 		}
-		p.graphs, p.slots = nil, [2]slot{}
+		p.graphs, p.hosts, p.slots = nil, nil, [2]slot{}
 		return errors.Join(errs...)
 	})
 }
