@@ -69,6 +69,13 @@ func arithmetic() map[string]Kernel {
 		"rh_experts_down_generic":    perLaunch(genericDown),
 		"rh_experts_gate_up":         perLaunch(slabGateUp),
 		"rh_experts_down":            perLaunch(slabDown),
+
+		"rh_deltanet_conv":         deltaKernel((*delta).convolve),
+		"rh_deltanet_gates":        deltaKernel(func(d *delta) { d.rows(d.gates) }),
+		"rh_deltanet_rule_generic": deltaKernel((*delta).rule),
+		"rh_deltanet_norm":         deltaKernel(func(d *delta) { d.rows(d.norm) }),
+		"rh_deltanet_columns":      typed(columns),
+		"rh_repack_pieces":         typed(repackPieces),
 		"rh_deltanet_conv":           deltaKernel((*delta).convolve),
 		"rh_deltanet_gates":          deltaKernel(func(d *delta) { d.rows(d.gates) }),
 		"rh_deltanet_rule_generic":   deltaKernel((*delta).rule),
