@@ -1,22 +1,18 @@
 package engine
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 )
 
-// read copies a buffer of floats off the device.
+// read copies a buffer of F32, F16 or BF16 off the device, widened.
 func (m *Model) read(dst []float32, src ops.Buf) error {
 	raw := make([]byte, src.Bytes())
 	if err := m.backend.Read(raw, src); err != nil {
 		return err
 	}
-	for i := range dst {
-		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-	}
+	ops.Widen(dst, raw, src.Type)
 	return nil
 }
 

@@ -48,12 +48,3 @@ type AttentionGateArgs struct {
 
 	Heads, KVHeads, HeadDim, Pad uint32
 }
-
-// AttentionColumnsArgs is the argument of rh_attention_columns, which lays columns
-// of a wider matrix side by side, for a tap.
-type AttentionColumnsArgs struct {
-	Out uint64 // float32[rows][Width]
-	In  uint64 // float32[rows][Stride], from the first column on
-
-	Width, Stride uint32
-}

@@ -9,13 +9,13 @@ namespace {
 constexpr uint32_t kMaxHeadDim = 512;
 
 // turn gives cosine and sine of position * f. The angle is an fp32 product, as in
-// the references; up to 262,144 radians it is reduced in fp64, where 2 pi has bits
-// enough.
+// the references; half turns are counted in fp64, which at 262,144 radians leaves
+// the rest good to fp32.
 __device__ void turn(int32_t position, float f, float &cosine, float &sine) {
-    const double angle = double(float(position) * f);
-    const float rest = float(fma(-rint(angle * 0.15915494309189535), 6.283185307179586, angle));
-    cosine = cosf(rest);
-    sine = sinf(rest);
+    const double turns = double(float(position) * f) * 0.15915494309189535;
+    const float rest = float(2.0 * (turns - rint(turns)));
+    cosine = cospif(rest);
+    sine = sinpif(rest);
 }
 
 // normed_turned is a head after norm and rotation, in shared memory x[head_dim].
@@ -148,12 +148,4 @@ RH_KERNEL(rh_attention_gate, rh::AttentionGateArgs, 80, 256) {
         a.out[to + i] = out;
         if (a.half_out) a.half_out[to + i] = rh::half_activation(out);
     }
-}
-
-// Grid: rows.
-RH_KERNEL(rh_attention_columns, rh::AttentionColumnsArgs, 80, 256) {
-    rh::ptx::grid_wait();
-    rh::ptx::grid_release();
-    for (uint32_t i = threadIdx.x; i < a.width; i += blockDim.x)
-        a.out[uint64_t(blockIdx.x) * a.width + i] = a.in[uint64_t(blockIdx.x) * a.stride + i];
 }

@@ -19,12 +19,13 @@ type Shape struct {
 	Attention []bool // per layer: attention, else delta net
 	Attn      ops.AttentionShape
 	Delta     ops.DeltaNetShape
+	KV        ops.Type // of keys and values: F32, F16 or BF16
 }
 
 // KVBytesPerToken returns what one position takes, keys and values of all
-// attention layers, fp32.
+// attention layers.
 func (s Shape) KVBytesPerToken() int64 {
-	return s.count(true) * 2 * int64(s.Attn.KVHeads*s.Attn.HeadDim) * ops.F32.Size()
+	return s.count(true) * 2 * int64(s.Attn.KVHeads*s.Attn.HeadDim) * s.KV.Size()
 }
 
 // StateBytes returns what the recurrent state of one sequence takes, fp32.
@@ -83,18 +84,18 @@ func New(arena ops.Arena, shape Shape, pages, slots int) (*Cache, error) {
 	c := &Cache{Shape: shape, Layers: make([]Layer, len(shape.Attention)), all: slots}
 	for i, attention := range shape.Attention {
 		var err error
-		alloc := func(what string, n int64) (b ops.Buf) {
+		alloc := func(what string, t ops.Type, n int64) (b ops.Buf) {
 			if err == nil {
-				b, err = arena.Alloc(fmt.Sprintf("%s of layer %d", what, i), ops.F32, n)
+				b, err = arena.Alloc(fmt.Sprintf("%s of layer %d", what, i), t, n)
 			}
 			return b
 		}
 		if l := &c.Layers[i]; attention {
-			l.Keys = alloc("keys", int64(pages)*shape.page())
-			l.Values = alloc("values", int64(pages)*shape.page())
+			l.Keys = alloc("keys", shape.KV, int64(pages)*shape.page())
+			l.Values = alloc("values", shape.KV, int64(pages)*shape.page())
 		} else {
-			l.State = alloc("state", int64(slots)*shape.state())
-			l.Window = alloc("conv window", int64(slots)*shape.window())
+			l.State = alloc("state", ops.F32, int64(slots)*shape.state())
+			l.Window = alloc("conv window", ops.F32, int64(slots)*shape.window())
 		}
 		if err != nil {
 			return nil, err

@@ -234,3 +234,32 @@ func TestTurnsAndWaitersShareTheLine(t *testing.T) {
 		t.Errorf("in the end %d pages, %d slots, %d waiting", pages, slots, waiting)
 	}
 }
+
+// Narrow keys and values take half the memory; states stay fp32.
+func TestKVTypes(t *testing.T) {
+	for _, kv := range []ops.Type{ops.F32, ops.F16, ops.BF16} {
+		s := shape
+		s.KV = kv
+		if got, want := s.KVBytesPerToken(), 2*2*8*kv.Size(); got != want {
+			t.Errorf("%v: %d bytes a token, want %d", kv, got, want)
+		}
+		memory := &books{}
+		c, err := New(memory, s, 4, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if memory.used > s.Bytes(4, 2) {
+			t.Errorf("%v: %d bytes taken, Bytes says %d", kv, memory.used, s.Bytes(4, 2))
+		}
+		for _, b := range c.Page(3) {
+			if b.Type != kv || b.Len != 2*ops.PageTokens*8 {
+				t.Errorf("%v: a page is %d elements of %v", kv, b.Len, b.Type)
+			}
+		}
+		for _, b := range c.Slot(1) {
+			if b.Type != ops.F32 {
+				t.Errorf("%v: a state of %v", kv, b.Type)
+			}
+		}
+	}
+}

@@ -33,8 +33,8 @@ var halves = func() (table [1 << 16]float32) {
 // BFloat16 widens a bfloat16.
 func BFloat16(b uint16) float32 { return math.Float32frombits(uint32(b) << 16) }
 
-// widen converts len(dst) stored elements.
-func widen(dst []float32, src []byte, t Type) {
+// Widen converts len(dst) stored elements of a float type to fp32.
+func Widen(dst []float32, src []byte, t Type) {
 	switch t {
 	case F32:
 		for i := range dst {
@@ -55,12 +55,12 @@ func widen(dst []float32, src []byte, t Type) {
 }
 
 // Values writes the vector's N values as fp32.
-func (v *Vector) Values(dst []float32) { widen(dst[:v.N], v.Source.Data, v.Type) }
+func (v *Vector) Values(dst []float32) { Widen(dst[:v.N], v.Source.Data, v.Type) }
 
 // Row writes output n of a dense matrix, its K weights, as fp32.
 func (m *Matrix) Row(dst []float32, n int) {
 	size := int64(m.K) * m.Type.Size()
-	widen(dst[:m.K], m.Weight.Data[int64(n)*size:], m.Type)
+	Widen(dst[:m.K], m.Weight.Data[int64(n)*size:], m.Type)
 }
 
 // words are little-endian 32-bit words at any address: files whose header is not
@@ -144,7 +144,7 @@ func (m *Matrix) Tile(dst []float32, k0, k1, n0, n1 int) {
 	if m.Layout == Dense {
 		row, size := make([]float32, k1-k0), m.Type.Size()
 		for n := n0; n < n1; n++ {
-			widen(row, m.Weight.Data[(int64(n)*int64(m.K)+int64(k0))*size:], m.Type)
+			Widen(row, m.Weight.Data[(int64(n)*int64(m.K)+int64(k0))*size:], m.Type)
 			for i, v := range row {
 				dst[i*width+n-n0] = v
 			}

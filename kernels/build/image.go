@@ -209,9 +209,12 @@ func parameters(info []byte) (count, size int, err error) {
 var entry = regexp.MustCompile(`(?s)\.entry (\w+)\((.*?)\)`)
 var ptxParam = regexp.MustCompile(`\.param \.align \d+ \.b8 \w+\[(\d+)\]`)
 
+// lines finds the directives that hold paths; .local is none of them.
+var lines = regexp.MustCompile(`(?m)^\s*\.(loc|file)\s`)
+
 // checkPTX is checkCubin for PTX.
 func checkPTX(code []byte, want []kernels.Kernel) error {
-	if bytes.Contains(code, []byte("\n\t.loc")) || bytes.Contains(code, []byte("\n\t.file")) {
+	if lines.Match(code) {
 		return errors.New("PTX holds paths: compile without -lineinfo")
 	}
 	var names []string

@@ -40,12 +40,6 @@ struct AttentionGateArgs {
     uint32_t heads, kv_heads, head_dim, pad;
 };
 
-struct AttentionColumnsArgs {
-    float *out;       // [rows][width]
-    const float *in;  // [rows][stride]
-    uint32_t width, stride;
-};
-
 }  // namespace rh
 
 #include "rh/check_attention.cuh"

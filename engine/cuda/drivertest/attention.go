@@ -1,0 +1,330 @@
+package drivertest
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
+	"github.com/roundhouse-ai/roundhouse/engine/ops"
+	"github.com/roundhouse-ai/roundhouse/kernels"
+)
+
+func attentionKernels() map[string]Kernel {
+	return map[string]Kernel{
+		"rh_attention_rotate":  gridded(rotate),
+		"rh_attention_generic": gridded(attend),
+		"rh_attention_gate":    gridded(gate),
+	}
+}
+
+// gridded makes a Kernel of a function that takes its argument struct and its grid,
+// which has a block for each row.
+func gridded[T any](work func(m Memory, grid driver.Dim, args T) error) Kernel {
+	return func(m Memory, l driver.Launch) error {
+		args, err := Args[T](l)
+		if err != nil {
+			return err
+		}
+		return work(m, l.Grid, args)
+	}
+}
+
+// pages are the keys or values of one KV head of one sequence: positions by way of
+// the page table that begins at table.
+type pages struct {
+	m                  Memory
+	pool, table        uint64
+	head, heads, width uint64
+	kind               ops.Type
+}
+
+// address is where a position lies.
+func (p pages) address(position int) (uint64, error) {
+	page, err := Slice[int32](p.m, p.table+4*uint64(position/ops.PageTokens), 1)
+	if err != nil {
+		return 0, err
+	}
+	if page[0] < 0 {
+		return 0, fmt.Errorf("page %d of position %d", page[0], position)
+	}
+	at := (uint64(page[0])*p.heads+p.head)*ops.PageTokens + uint64(position%ops.PageTokens)
+	return p.pool + at*p.width*uint64(p.kind.Size()), nil
+}
+
+// at returns the values of a position.
+func (p pages) at(position int) ([]float32, error) {
+	at, err := p.address(position)
+	if err != nil {
+		return nil, err
+	}
+	return load(p.m, at, p.kind, int(p.width))
+}
+
+func (p pages) put(position int, values []float32) error {
+	at, err := p.address(position)
+	if err != nil {
+		return err
+	}
+	return store(p.m, at, p.kind, values)
+}
+
+// load widens n stored values.
+func load(m Memory, at uint64, kind ops.Type, n int) ([]float32, error) {
+	if kind == ops.F32 {
+		return Slice[float32](m, at, n)
+	}
+	stored, err := Slice[uint16](m, at, n)
+	values := make([]float32, len(stored))
+	for i, v := range stored {
+		if values[i] = ops.BFloat16(v); kind == ops.F16 {
+			values[i] = ops.Half(v)
+		}
+	}
+	return values, err
+}
+
+// store rounds values to a stored type; fp16 saturates.
+func store(m Memory, at uint64, kind ops.Type, values []float32) error {
+	if kind == ops.F32 {
+		stored, err := Slice[float32](m, at, len(values))
+		copy(stored, values)
+		return err
+	}
+	stored, err := Slice[uint16](m, at, len(values))
+	for i := range stored {
+		if kind == ops.F16 {
+			stored[i] = halfOf(values[i])
+		} else {
+			stored[i] = bfloat16Of(values[i])
+		}
+	}
+	return err
+}
+
+// halfOf rounds to the nearest fp16, ties to even, saturated.
+func halfOf(v float32) uint16 {
+	sign := uint16(math.Float32bits(v) >> 31 << 15)
+	a := math.Abs(float64(v))
+	switch {
+	case v != v:
+		return 0x7fff
+	case a >= 65504:
+		return sign | 0x7bff
+	case a < 1.0/(1<<14): // a multiple of 2^-24
+		return sign | uint16(math.RoundToEven(a*(1<<24)))
+	}
+	exponent := math.Ilogb(a)
+	return sign | (uint16(exponent+14)<<10 + uint16(math.RoundToEven(math.Ldexp(a, 10-exponent))))
+}
+
+// bfloat16Of rounds to the nearest bfloat16, ties to even.
+func bfloat16Of(v float32) uint16 {
+	bits := math.Float32bits(v)
+	if v != v {
+		return 0x7fff
+	}
+	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
+}
+
+// rotate is the norms, the rotation and the append, in fp64.
+func rotate(m Memory, grid driver.Dim, a kernels.AttentionRotateArgs) error {
+	dim := int(a.HeadDim)
+	qNorm, err := Slice[float32](m, a.QNorm, dim)
+	kNorm, kErr := Slice[float32](m, a.KNorm, dim)
+	var invFreq []float32
+	var freqErr error
+	if a.Half > 0 {
+		invFreq, freqErr = Slice[float32](m, a.InvFreq, int(a.Half))
+	}
+	row, rowErr := Slice[kernels.Row](m, a.Row, int(grid[0]))
+	if err := errors.Join(err, kErr, freqErr, rowErr); err != nil {
+		return err
+	}
+	heads, kv := int(a.Heads), int(a.KVHeads)
+	width := 2 * (heads + kv) * dim
+	for t := range row {
+		r := row[t]
+		if r.Slot < 0 {
+			continue
+		}
+		in, err := Slice[float32](m, a.In+4*uint64(t*width), width)
+		if err != nil {
+			return err
+		}
+		turn := func(x []float32, norm []float32) []float32 { return turned(a, x, norm, invFreq, int(r.Position)) }
+		for head := range heads {
+			q := turn(in[2*head*dim:][:dim], qNorm)
+			to := uint64((t*heads + head) * dim)
+			if a.Q != 0 {
+				err = errors.Join(err, store(m, a.Q+4*to, ops.F32, q))
+			}
+			if a.HalfQ != 0 {
+				err = errors.Join(err, store(m, a.HalfQ+2*to, ops.Type(a.Type), q))
+			}
+		}
+		for head := range kv {
+			k, v := turn(in[(2*heads+head)*dim:][:dim], kNorm), in[(2*heads+kv+head)*dim:][:dim]
+			keys := pages{m, a.Keys, a.Pages + 4*uint64(r.Page), uint64(head), uint64(kv), uint64(dim), ops.Type(a.Type)}
+			values := keys
+			values.pool = a.Values
+			err = errors.Join(err, keys.put(int(r.Position), k), values.put(int(r.Position), v))
+			if a.K != 0 {
+				err = errors.Join(err, store(m, a.K+4*uint64((t*kv+head)*dim), ops.F32, k))
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// turned is a head after norm and rotation.
+func turned(a kernels.AttentionRotateArgs, x, norm, invFreq []float32, position int) []float32 {
+	sum := 0.0
+	for _, v := range x {
+		sum += float64(v) * float64(v)
+	}
+	scale := float32(1 / math.Sqrt(sum/float64(len(x))+float64(a.Eps)))
+	y := make([]float32, len(x))
+	for i, v := range x {
+		y[i] = v * scale * (1 + norm[i])
+	}
+	for i, f := range invFreq {
+		sin, cos := math.Sincos(float64(float32(position) * f))
+		s, c := float32(sin)*a.Scale, float32(cos)*a.Scale
+		low, high := y[i], y[i+len(invFreq)]
+		y[i], y[i+len(invFreq)] = low*c-high*s, high*c+low*s
+	}
+	return y
+}
+
+// history returns the values of positions 0 to length-1.
+func (p pages) history(length int) ([][]float32, error) {
+	all := make([][]float32, length)
+	for position := range all {
+		var err error
+		if all[position], err = p.at(position); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// softmax is the attention of one query over keys and values: plainly, sums in fp64.
+func softmax(q []float32, keys, values [][]float32, scale float64) []float32 {
+	weights := make([]float64, len(keys))
+	top, total := math.Inf(-1), 0.0
+	for position, k := range keys {
+		for i, v := range q {
+			weights[position] += float64(v) * float64(k[i])
+		}
+		weights[position] *= scale
+		top = max(top, weights[position])
+	}
+	sums := make([]float64, len(q))
+	for position, v := range values {
+		weight := math.Exp(weights[position] - top)
+		total += weight
+		for i := range sums {
+			sums[i] += weight * float64(v[i])
+		}
+	}
+	out := make([]float32, len(q))
+	for i := range out {
+		out[i] = float32(sums[i] / total)
+	}
+	return out
+}
+
+// output writes a head's output, gated if there is a gate, and its half companion.
+func output(m Memory, out, half, gate uint64, values []float32) error {
+	if gate != 0 {
+		g, err := Slice[float32](m, gate, len(values))
+		if err != nil {
+			return err
+		}
+		for i := range values {
+			values[i] *= float32(1 / (1 + math.Exp(-float64(g[i]))))
+		}
+	}
+	err := store(m, out, ops.F32, values)
+	if half == 0 {
+		return err
+	}
+	scaled := make([]float32, len(values))
+	for i, v := range values {
+		scaled[i] = v * kernels.HalfScale
+	}
+	return errors.Join(err, store(m, half, ops.F16, scaled))
+}
+
+// offset is an address some bytes further on; nothing stays nothing.
+func offset(at, bytes uint64) uint64 {
+	if at == 0 {
+		return 0
+	}
+	return at + bytes
+}
+
+// gateOf is where the gate of a head of a row lies in rows of queries, gates, keys
+// and values.
+func gateOf(in uint64, row, head int, heads, kvHeads, dim uint32) uint64 {
+	width := 2 * uint64(heads+kvHeads) * uint64(dim)
+	return offset(in, 4*(uint64(row)*width+uint64(2*head+1)*uint64(dim)))
+}
+
+func attend(m Memory, grid driver.Dim, a kernels.AttentionGenericArgs) error {
+	rows, err := Slice[kernels.Row](m, a.Row, int(grid[0]))
+	if err != nil {
+		return err
+	}
+	group := int(a.Heads / a.KVHeads)
+	for t := range rows {
+		if rows[t].Slot < 0 {
+			continue
+		}
+		for kv := range int(a.KVHeads) {
+			keys := pages{m, a.Keys, a.Pages + 4*uint64(rows[t].Page), uint64(kv), uint64(a.KVHeads), uint64(a.HeadDim), ops.Type(a.Type)}
+			k, err := keys.history(int(rows[t].Position) + 1)
+			keys.pool = a.Values
+			v, valueErr := keys.history(int(rows[t].Position) + 1)
+			if err := errors.Join(err, valueErr); err != nil {
+				return err
+			}
+			for head := kv * group; head < (kv+1)*group; head++ {
+				to := uint64(t*int(a.Heads)+head) * uint64(a.HeadDim)
+				q, err := Slice[float32](m, a.Out+4*to, int(a.HeadDim))
+				if err != nil {
+					return err
+				}
+				out := softmax(q, k, v, float64(a.Scale))
+				if err := output(m, a.Out+4*to, offset(a.HalfOut, 2*to), gateOf(a.Gate, t, head, a.Heads, a.KVHeads, a.HeadDim), out); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func gate(m Memory, grid driver.Dim, a kernels.AttentionGateArgs) error {
+	rows, err := Slice[kernels.Row](m, a.Row, int(grid[0]))
+	if err != nil {
+		return err
+	}
+	for t := range rows {
+		if rows[t].Slot < 0 {
+			continue
+		}
+		for head := range int(a.Heads) {
+			to := uint64(t*int(a.Heads)+head) * uint64(a.HeadDim)
+			out, err := Slice[float32](m, a.Out+4*to, int(a.HeadDim))
+			if err := errors.Join(err, output(m, a.Out+4*to, offset(a.HalfOut, 2*to), gateOf(a.Gate, t, head, a.Heads, a.KVHeads, a.HeadDim), out)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
