@@ -8,10 +8,14 @@ import (
 	"strings"
 )
 
+// shared matches the declaration of dynamic shared memory up to its semicolon.
+const shared = `extern\s+__shared__\s+(?:(?:__align__|alignas)\s*\([^)]*\)\s*)?([\w:<>]+(?:\s+\w+)*?)\s+(\w+)\s*\[\s*\]\s*`
+
 var (
 	include     = regexp.MustCompile(`(?m)^\s*#\s*include\s+"([^"]+)"`)
 	declaration = regexp.MustCompile(`(?m)^RH_KERNEL\((\w+), rh::(\w+), (\d+), (\d+)\)`)
-	dynamic     = regexp.MustCompile(`extern\s+__shared__\s+((?:(?:__align__|alignas)\s*\([^)]*\)\s*)?)([\w:<>]+(?:\s+\w+)*?)\s+(\w+)\s*\[\s*\]\s*;`)
+	dynamic     = regexp.MustCompile(shared + `;`)
+	outside     = regexp.MustCompile(`(?m)^` + shared + `;\s*?$`) // of any function
 	assembly    = regexp.MustCompile(`\basm\b\s*(volatile\b)?\s*\(`)
 )
 
@@ -37,7 +41,8 @@ func translate(name string, text []byte) ([]byte, error) {
 		text = text[end+1:]
 	}
 	out = append(out, text...)
-	out = dynamic.ReplaceAll(out, []byte("RH_DYNAMIC_SHARED($2, $3);"))
+	out = outside.ReplaceAll(out, []byte("#define $2 (reinterpret_cast<$1 *>(::rh::host::dynamic_shared))"))
+	out = dynamic.ReplaceAll(out, []byte("RH_DYNAMIC_SHARED($1, $2);"))
 	for _, kernel := range declaration.FindAllSubmatch(out, -1) {
 		out = fmt.Appendf(out, "static const rh::host::Kernel list_%[1]s(\"%[1]s\", sizeof(rh::%[2]s), [](const void *a) { ::%[1]s(*static_cast<const rh::%[2]s *>(a)); });\n", kernel[1], kernel[2])
 	}

@@ -117,9 +117,9 @@ func (h *hostDevice) place(what byte, base driver.Ptr, size int64) error {
 	return h.ask(what, binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, uint64(base)), uint64(size)))
 }
 
-// pages are the whole pages around a block, whose last byte is one of the last
+// pagesOf are the whole pages around a block, whose last byte is one of the last
 // 512 of a page: what lies behind has no access.
-func pages(b *block) (driver.Ptr, int64) {
+func pagesOf(b *block) (driver.Ptr, int64) {
 	first := b.base / pageSize * pageSize
 	last := (b.base + driver.Ptr(b.size) + pageSize - 1) / pageSize * pageSize
 	return first, int64(last - first)
@@ -127,7 +127,7 @@ func pages(b *block) (driver.Ptr, int64) {
 
 // alloc gives a block its bytes.
 func (h *hostDevice) alloc(b *block) error {
-	first, size := pages(b)
+	first, size := pagesOf(b)
 	if int64(first-hostAddress)+size > spaceSize {
 		return fmt.Errorf("more than %d bytes allocated in the life of a host device", int64(spaceSize))
 	}
@@ -149,7 +149,7 @@ func tail(b *block, around []byte) []byte {
 
 // free takes a block away, and says whether something was written behind it.
 func (h *hostDevice) free(b *block) error {
-	first, size := pages(b)
+	first, size := pagesOf(b)
 	around := h.space[first-hostAddress:][:size]
 	var err error
 	for i, v := range tail(b, around) {

@@ -40,16 +40,13 @@
 #define __restrict__
 
 // The build turns `extern __shared__ T name[]` into this.
-#define RH_DYNAMIC_SHARED(T, name) auto *const name = reinterpret_cast<rh::host::plain<T> *>(rh::host::dynamic_shared)
+#define RH_DYNAMIC_SHARED(T, name) auto *const name = reinterpret_cast<T *>(::rh::host::dynamic_shared)
 
 extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 constexpr int warpSize = 32;
 
 namespace rh::host {
-
-template <class T>
-using plain = std::remove_cv_t<T>;
 
 extern char *dynamic_shared;
 
@@ -303,10 +300,10 @@ inline T atomicCAS(T *p, rh::host::same<T> expected, rh::host::same<T> v) {
 }
 
 // Loads and stores with a cache's hint.
-#define RH_LOAD(name) \
+#define RH_LOAD(name)    \
     template <class T> \
     inline T name(const T *p) { return *p; }
-#define RH_STORE(name) \
+#define RH_STORE(name)   \
     template <class T> \
     inline void name(T *p, rh::host::same<T> v) { *p = v; }
 RH_LOAD(__ldg)
@@ -344,6 +341,13 @@ inline double __dadd_rn(double a, double b) { return rh::host::settle(a) + rh::h
 inline double __fma_rn(double a, double b, double c) { return fma(a, b, c); }
 inline float rsqrtf(float a) { return float(1.0 / sqrt(double(a))); }
 inline double rsqrt(double a) { return 1.0 / sqrt(a); }
+// turns is pi a, brought near 0 first.
+inline double turns(double a) { return fmod(a, 2.0) * 3.14159265358979323846; }
+inline float sinpif(float a) { return float(sin(turns(a))); }
+inline float cospif(float a) { return float(cos(turns(a))); }
+inline void sincospif(float a, float *s, float *c) { *s = sinpif(a), *c = cospif(a); }
+inline double sinpi(double a) { return sin(turns(a)); }
+inline double cospi(double a) { return cos(turns(a)); }
 inline float __expf(float a) { return expf(a); }
 inline float __exp10f(float a) { return powf(10.0f, a); }
 inline float __logf(float a) { return logf(a); }
