@@ -40,7 +40,8 @@ var Families = []Family{
 	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
 	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{})},
 	{"delta", structs(DeltaArgs{}, ColumnsArgs{})},
-	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{}, AttentionColumnsArgs{})},
+	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{},
+		AttentionDecodeArgs{}, AttentionMergeArgs{}, AttentionPrefillArgs{})},
 	{"repack", structs(RepackArgs{}, RepackPiece{})},
 }
 
