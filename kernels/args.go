@@ -15,7 +15,7 @@ import (
 
 // Row, Segment and Wanted are the step block's elements, as abi.cuh describes them.
 type (
-	Row     struct{ ID, Position, Slot, Page, Steer, Segment, Offset, Pad int32 }
+	Row     struct{ ID, Position, Slot, Page, Steer, Segment, Offset, Source int32 }
 	Segment struct{ Slot, Start, First, Len, Page, Pad0, Pad1, Pad2 int32 }
 	Wanted  struct{ Row, To int32 }
 )
@@ -36,9 +36,12 @@ var Families = []Family{
 	{"abi", structs(Row{}, Segment{}, Wanted{})},
 	{"smoke", structs(FillArgs{}, CopyArgs{}, EchoArgs{})},
 	{"norm", structs(RMSNormArgs{})},
+	{"experts", structs(SelectArgs{}, ExpertsGenericArgs{}, ExpertsArgs{})},
 	{"embed", structs(EmbedArgs{})},
 	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
+	{"moe", structs(MoeTile{}, MoePlanArgs{}, MoeArgs{}, MoeCombineArgs{})},
 	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{})},
+	{"sample", structs(SampleArgs{}, SampleRow{}, SampleSeen{}, SampleBias{}, SamplePartial{}, SampleRunner{}, SampleRace{}, SampleResult{}, SamplePick{})},
 	{"delta", structs(DeltaArgs{}, ColumnsArgs{})},
 	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{},
 		AttentionDecodeArgs{}, AttentionMergeArgs{}, AttentionPrefillArgs{})},
@@ -86,7 +89,7 @@ func Fields(args reflect.Type) ([]Field, error) {
 	for i := range args.NumField() {
 		field := args.Field(i)
 		switch field.Type.Kind() {
-		case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Int32, reflect.Int64, reflect.Float32:
+		case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Int32, reflect.Int64, reflect.Float32, reflect.Float64:
 		default:
 			return nil, fmt.Errorf("%s.%s is a %s: arguments are plain numbers of a fixed width", args.Name(), field.Name, field.Type)
 		}

@@ -16,23 +16,27 @@ constexpr int kKeep = 256 / kGroups;       // rows of the state that a thread ke
 // channels/256, tiles of a.tile rows, segments; a thread has one channel of a
 // tile. Only the thread of the first tile reads the window, so it may write it.
 RH_KERNEL(rh_deltanet_conv, rh::DeltaArgs, 80, 256) {
-    rh::ptx::grid_wait();
-    rh::ptx::grid_release();
     const rh::delta::Layout l(a);
-    const rh::Segment s = rh::delta::piece(a, blockIdx.z);
     const uint32_t channel = blockIdx.x * blockDim.x + threadIdx.x;
     const int first = blockIdx.y * a.tile, past = a.kernel - 1;
+    // Taps and inputs end at the last of a fixed number of registers.
+    float taps[kTaps], seen[kTaps];
+#pragma unroll
+    for (int i = 0; i < kTaps; i++) {
+        const int tap = i - (kTaps - 1 - past);
+        taps[i] = tap >= 0 && channel < l.channels ? a.conv[uint64_t(channel) * a.kernel + tap] : 0.0f;
+    }
+    rh::ptx::grid_wait();
+    rh::ptx::grid_release();
+    const rh::Segment s = rh::delta::piece(a, blockIdx.z);
     if (channel >= l.channels || first >= s.len) return;
     const float *in = a.in + uint64_t(s.first) * l.width + l.column(a, channel);
     float *window = a.window + (uint64_t(s.slot) * l.channels + channel) * past;
     float *mixed = a.mixed + uint64_t(s.first) * l.channels + channel;
 
-    // Taps and inputs end at the last of a fixed number of registers.
-    float taps[kTaps], seen[kTaps];
 #pragma unroll
     for (int i = 0; i < kTaps; i++) {
         const int tap = i - (kTaps - 1 - past), t = first + i - (kTaps - 1);
-        taps[i] = tap >= 0 ? a.conv[uint64_t(channel) * a.kernel + tap] : 0.0f;
         seen[i] = 0.0f;
         if (i == kTaps - 1 || tap < 0) continue;
         if (t >= 0) seen[i] = in[uint64_t(t) * l.width];

@@ -76,7 +76,7 @@ func TestFieldsRefuseWhatCPlusPlusLaysOutOtherwise(t *testing.T) {
 		}
 	}
 	fields, err := Fields(reflect.TypeFor[RMSNormArgs]())
-	if err != nil || fields[6] != (Field{"out_stride", 36, 4}) {
+	if err != nil || fields[8] != (Field{"out_stride", 52, 4}) {
 		t.Errorf("out_stride: %v, %v", fields, err)
 	}
 }

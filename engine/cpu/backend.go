@@ -227,6 +227,7 @@ type program struct {
 	phases  []phase
 	scratch *scratch
 	vocab   int // ids must be below it; 0 before an Embed was recorded
+	routing routing
 	busy    bool
 }
 
@@ -342,5 +343,5 @@ func (p *program) lay(r *run) error {
 	if len(r.position) != r.rows {
 		return fmt.Errorf("cpu: segments of %d tokens for %d ids", len(r.position), r.rows)
 	}
-	return nil
+	return p.routing.lay(r.Step)
 }

@@ -10,17 +10,24 @@ import (
 // Select implements ops.Set.
 func (r *recorder) Select(a ops.SelectArgs) {
 	r.plan.pairs = max(r.plan.pairs, a.K)
+	r.p.steered(a.Layer, a.Experts, a.K, 0)
 	level, logits, ids, weights := r.p.b.level, floats(a.Logits), ints(a.IDs), floats(a.Weights)
-	row := func(_, t int) {
-		choose(level, ids[t*a.K:][:a.K], weights[t*a.K:][:a.K], logits[t*a.Experts:][:a.Experts], a.Renormalise)
+	row := func(r *run, t int) {
+		ids, weights, logits := ids[t*a.K:][:a.K], weights[t*a.K:][:a.K], logits[t*a.Experts:][:a.Experts]
+		if l := r.steering(t, a.Layer); l != nil {
+			chooseSteered(level, ids, weights, logits, a.Renormalise, l)
+		} else {
+			choose(level, ids, weights, logits, a.Renormalise)
+		}
+		r.note(t, a.Layer, ids, weights)
 	}
 	r.add(ops.PhaseSelect, func(r *run) {
 		if r.rows <= 4 { // some microseconds: not worth waking anyone
 			for t := range r.rows {
-				row(0, t)
+				row(r, t)
 			}
 		} else {
-			r.pool.each(r.rows, row)
+			r.pool.each(r.rows, func(_, t int) { row(r, t) })
 		}
 		if r.Tap != nil {
 			chosen := make([]float32, r.rows*a.K)
@@ -37,20 +44,25 @@ func (r *recorder) Select(a ops.SelectArgs) {
 // weighs them by their softmax over all (or over the chosen, when renormalised).
 func choose(level simd.Level, ids []int32, weights, logits []float32, renormalise bool) {
 	level.ArgTop(ids, weights, logits)
-	best := float64(weights[0])
+	soften(weights, logits, weights[0], renormalise)
+}
+
+// soften turns the chosen of the logits into weights; best is the largest of those
+// that the weights are made of.
+func soften(chosen, logits []float32, best float32, renormalise bool) {
 	var sum float64
-	for i, v := range weights {
-		weights[i] = float32(math.Exp(float64(v) - best))
-		sum += float64(weights[i])
+	for i, v := range chosen {
+		chosen[i] = float32(math.Exp(float64(v) - float64(best)))
+		sum += float64(chosen[i])
 	}
 	if !renormalise {
 		sum = 0
 		for _, v := range logits {
-			sum += math.Exp(float64(v) - best)
+			sum += math.Exp(float64(v) - float64(best))
 		}
 	}
-	for i := range weights {
-		weights[i] = float32(float64(weights[i]) / sum)
+	for i := range chosen {
+		chosen[i] = float32(float64(chosen[i]) / sum)
 	}
 }
 
@@ -88,6 +100,7 @@ func (r *recorder) Experts(a ops.ExpertsArgs) {
 		}
 		e.all = append(e.all, s)
 	}
+	r.p.steered(a.Layer, len(a.Experts), a.K, e.hidden)
 	e.gateDo, e.downDo, e.weighDo, e.addDo = e.gateItem, e.downItem, e.weigh, e.finish
 	r.plan.pairs = max(r.plan.pairs, a.K)
 	r.plan.width = max(r.plan.width, e.width)
@@ -131,12 +144,17 @@ func (r *run) sortByExpert(ids []int32, k, experts int) {
 	start := r.start[:experts+1]
 	clear(start)
 	for _, id := range ids {
-		start[id+1]++
+		if id >= 0 { // steering may choose fewer
+			start[id+1]++
+		}
 	}
 	for e := range experts {
 		start[e+1] += start[e]
 	}
 	for pair, id := range ids { // start[id] walks to the end of its list
+		if id < 0 {
+			continue
+		}
 		r.order[start[id]] = int32(pair)
 		r.source[start[id]] = int32(pair / k)
 		start[id]++
@@ -224,14 +242,25 @@ func (e *experts) weigh(_, t int) {
 	clear(sum)
 	for rank := range e.K {
 		pair := t*e.K + rank
+		if ints(e.IDs)[pair] < 0 {
+			break
+		}
 		r.level.Axpy(sum, weights[pair], r.routed[pair*e.hidden:][:e.hidden])
 	}
 }
 
-// finish adds the gated shared expert to a row's sum, and that to the residual.
+// finish adds the gated shared expert to a row's sum, that to the residual, and a
+// steering vector.
 func (e *experts) finish(_, t int) {
 	r := e.r
-	sum := r.delta[t*e.hidden:][:e.hidden]
-	r.level.Axpy(sum, sigmoid(floats(e.Gate)[t]), r.shared[t*e.hidden:][:e.hidden])
-	r.level.Add(floats(e.X)[t*e.hidden:][:e.hidden], sum)
+	sum, x := r.delta[t*e.hidden:][:e.hidden], floats(e.X)[t*e.hidden:][:e.hidden]
+	gate, l := sigmoid(floats(e.Gate)[t]), r.steering(t, e.Layer)
+	if l != nil {
+		gate *= 1 + l.Gate
+	}
+	r.level.Axpy(sum, gate, r.shared[t*e.hidden:][:e.hidden])
+	r.level.Add(x, sum)
+	if l != nil && l.Adds() {
+		r.level.Axpy(x, l.Strength, l.Vector)
+	}
 }

@@ -1,7 +1,9 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
@@ -43,15 +45,48 @@ func (a *arena) Used() int64 { return a.used }
 
 // NewArena implements ops.Backend.
 func (b *Backend) NewArena(name string, capacity int64) (ops.Arena, error) {
-	a := &arena{b: b, name: name, capacity: (capacity + 64*alignment) &^ (alignment - 1)}
-	err := b.on(func() (err error) {
-		if a.base, err = b.driver.Alloc(a.capacity); err == nil {
-			err = b.zero(a.base, a.capacity)
-		}
-		return err
-	})
-	return a, err
+	a, err := b.newArena(name, capacity)
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
-// Close implements ops.Arena.
-func (a *arena) Close() error { return a.b.on(func() error { return a.b.driver.Free(a.base) }) }
+// newArena makes an arena of at least so many bytes, for up to 64 allocations of odd
+// sizes. All of it is zero.
+func (b *Backend) newArena(name string, capacity int64) (*arena, error) {
+	a := &arena{b: b, name: name, capacity: (capacity + 64*alignment) &^ (alignment - 1)}
+	err := b.on(func() (err error) {
+		if a.base, err = b.driver.Alloc(a.capacity); err != nil {
+			return fmt.Errorf("cuda: %d bytes for %s: %w", a.capacity, name, err)
+		}
+		if err := errors.Join(b.zero(a.base, a.capacity), b.driver.Synchronise(b.stream)); err != nil {
+			return errors.Join(err, b.driver.Synchronise(b.stream), b.driver.Free(a.base))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Close implements ops.Arena. Nothing that was submitted may need the memory any more.
+func (a *arena) Close() error {
+	if a.base == 0 {
+		return nil
+	}
+	return a.b.release(func() error {
+		base := a.base
+		a.base = 0
+		return a.b.driver.Free(base)
+	})
+}
+
+// release runs work that frees things, with the context current if that can be: on a
+// lost device every call says so, and lets go all the same.
+func (b *Backend) release(work func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return errors.Join(b.driver.SetCurrent(b.context), work())
+}

@@ -48,8 +48,8 @@ type Backend struct {
 	bounce     driver.Host // carries Read and Write
 	drawn      driver.Ptr  // int32 [maxDrawn]: what the last Sample drew, by its rows
 
-	weights  *arena // of what Place placed
-	scratch  *pool  // of programs
+	weights  []*arena // of what Place placed, one a call
+	scratch  *pool    // of programs
 	vectors  map[*ops.Vector]driver.Ptr
 	matrices map[*ops.Matrix]*matrix
 	mixtures map[*ops.Matrix]*mixture // by the gate of their first expert
@@ -218,14 +218,14 @@ func (b *Backend) write(to driver.Ptr, src []byte) error {
 
 // Close frees everything. Programs and arenas are closed before.
 func (b *Backend) Close() error {
-	return errors.Join(b.on(func() error {
+	return errors.Join(b.release(func() error {
 		var errs []error
 		if b.stream != 0 {
 			errs = append(errs, b.driver.Synchronise(b.stream), b.driver.DestroyStream(b.stream))
 		}
 		errs = append(errs, b.scratch.Close())
-		if b.weights != nil {
-			errs = append(errs, b.weights.Close())
+		for _, a := range b.weights {
+			errs = append(errs, a.Close())
 		}
 		if b.bounce.Len() > 0 {
 			errs = append(errs, b.driver.FreeHost(b.bounce))

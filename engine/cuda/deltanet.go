@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"fmt"
+	"unsafe"
 
 	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
@@ -15,7 +16,9 @@ type deltaNet struct {
 
 	width, channels, wide, keys int // of a row of In, of mixed, of Out, of all q
 
+	fast                    bool // heads are what the fast kernels take
 	conv, gates, rule, norm kernel[kernels.DeltaArgs]
+	step, chunk, scan       kernel[kernels.DeltaArgs] // where fast
 	columns                 kernel[kernels.ColumnsArgs]
 }
 
@@ -24,6 +27,17 @@ const (
 	deltaDim  = 256 // of keys and of values
 	deltaTaps = 8   // of the convolution
 	deltaTile = 64  // rows of a block of the convolution
+
+	deltaFast  = 128  // width of heads of the fast kernels
+	deltaPiece = 2048 // rows that the chunk form runs at a time; a multiple of ops.ChunkTokens
+)
+
+// Dynamic shared memory of the chunk form in bytes, as deltanet_prefill.cu lays it
+// out, and the columns of a block of its scan.
+const (
+	deltaChunkShared = 4 * (2*64*(deltaFast+4) + 64*(64+4) + 4*64)
+	deltaScanShared  = 4 * (4*64*64 + (deltaFast+2*64)*deltaColumns + 2*64)
+	deltaColumns     = 32
 )
 
 // DeltaNet implements ops.Set.
@@ -42,6 +56,11 @@ func (r *recorder) DeltaNet(a ops.DeltaNetArgs) {
 		norm:    find[kernels.DeltaArgs](r, "rh_deltanet_norm", 0),
 		columns: find[kernels.ColumnsArgs](r, "rh_deltanet_columns", 0),
 	}
+	if d.fast = r.b.fast && s.KeyDim == deltaFast && s.ValueDim == deltaFast; d.fast {
+		d.step = find[kernels.DeltaArgs](r, "rh_deltanet_step", 0)
+		d.chunk = find[kernels.DeltaArgs](r, "rh_deltanet_chunk", deltaChunkShared)
+		d.scan = find[kernels.DeltaArgs](r, "rh_deltanet_scan", deltaScanShared)
+	}
 	d.width = d.channels + d.wide + 2*s.ValueHeads
 	d.args = kernels.DeltaArgs{
 		In: uint64(at(a.In)), Conv: uint64(r.vector(a.Conv)), ALog: uint64(r.vector(a.ALog)), DTBias: uint64(r.vector(a.DTBias)),
@@ -50,8 +69,16 @@ func (r *recorder) DeltaNet(a ops.DeltaNetArgs) {
 		KeyHeads: uint32(s.KeyHeads), ValueHeads: uint32(s.ValueHeads), KeyDim: uint32(s.KeyDim), ValueDim: uint32(s.ValueDim),
 		Kernel: uint32(s.Kernel), Tile: deltaTile, Eps: a.Eps,
 	}
-	r.need(d.scratch(nil, 0, max(r.rows, decodeRows)))
+	r.need(d.scratch(nil, 0, d.most(max(r.rows, decodeRows))))
 	r.add(ops.PhaseDeltaNet, d.run)
+}
+
+// most is how many of some rows run at a time.
+func (d *deltaNet) most(rows int) int {
+	if d.fast {
+		return min(rows, deltaPiece)
+	}
+	return rows
 }
 
 // scratch cuts the buffers between kernels for so many rows out of the scratch
@@ -61,6 +88,10 @@ func (d *deltaNet) scratch(args *kernels.DeltaArgs, base driver.Ptr, rows int) i
 	if args == nil {
 		args = &none
 	}
+	chunk, pairs := 0, 0
+	if d.fast {
+		chunk, pairs = d.wide, d.Shape.ValueHeads*ops.ChunkTokens
+	}
 	next := uint64(base)
 	for _, part := range []struct {
 		at    *uint64
@@ -69,6 +100,7 @@ func (d *deltaNet) scratch(args *kernels.DeltaArgs, base driver.Ptr, rows int) i
 		// Mixed and Heads together hold a row of qkvz, and Heads all q: see tapColumns.
 		{&args.Mixed, d.channels}, {&args.Heads, max(d.wide, d.keys)},
 		{&args.Beta, d.Shape.ValueHeads}, {&args.Decay, d.Shape.ValueHeads},
+		{&args.Change, chunk}, {&args.Carry, chunk}, {&args.Pairs, pairs},
 	} {
 		*part.at = next
 		next += uint64(4*part.width*rows+alignment-1) &^ (alignment - 1)
@@ -79,13 +111,69 @@ func (d *deltaNet) scratch(args *kernels.DeltaArgs, base driver.Ptr, rows int) i
 func (d *deltaNet) run(p *pass) error {
 	a := d.args
 	a.Segments, a.Table, a.Rows = uint64(p.segment), uint64(p.row), uint32(p.rows)
-	d.scratch(&a, p.scratch, p.rows)
-	return d.generic(p, a)
+	d.scratch(&a, p.scratch, d.most(p.rows))
+	form := d.generic
+	switch {
+	case d.fast && p.class == decoding:
+		form = d.decode
+	case d.fast:
+		form = d.prefill
+	}
+	if err := form(p, a); err != nil {
+		return err
+	}
+	return p.look(d.Layer, "gated_norm", d.wide, at(d.Out))
 }
 
-// generic runs a pass of any dimensions, token by token.
+// decode runs a pass of the decode class with heads of deltaFast.
+func (d *deltaNet) decode(p *pass, a kernels.DeltaArgs) error {
+	if err := d.convolve(p, a); err != nil {
+		return err
+	}
+	return d.step.launch(p, driver.Dim{a.ValueHeads, 1, uint32(p.segments)}, driver.Dim{256}, 0, a)
+}
+
+// prefill runs a prompt with heads of deltaFast in chunks, piece by piece: the
+// borders of pieces are borders of chunks.
+func (d *deltaNet) prefill(p *pass, a kernels.DeltaArgs) error {
+	for from := 0; from < p.rows; {
+		n := min(deltaPiece-(p.start+from)%ops.ChunkTokens, p.rows-from)
+		part := a
+		part.From, part.Rows = uint32(from), uint32(n)
+		part.In += 4 * uint64(from*d.width)
+		part.Out += 4 * uint64(from*d.wide)
+		part.Half += 2 * uint64(from*d.wide)
+		part.Table += uint64(from) * uint64(unsafe.Sizeof(kernels.Row{}))
+		if err := d.piece(p, part, (p.start+from)%ops.ChunkTokens); err != nil {
+			return err
+		}
+		from += n
+	}
+	return nil
+}
+
+// piece runs some rows of a prompt, before which so many rows of their first chunk
+// lie.
+func (d *deltaNet) piece(p *pass, a kernels.DeltaArgs, before int) error {
+	if err := d.convolve(p, a); err != nil {
+		return err
+	}
+	if err := d.gates.launch(p, driver.Dim{a.KeyHeads, a.Rows}, driver.Dim{128}, 0, a); err != nil {
+		return err
+	}
+	chunks := (uint32(before) + a.Rows + ops.ChunkTokens - 1) / ops.ChunkTokens
+	if err := d.chunk.launch(p, driver.Dim{a.KeyHeads, chunks}, driver.Dim{256}, deltaChunkShared, a); err != nil {
+		return err
+	}
+	if err := d.scan.launch(p, driver.Dim{deltaFast / deltaColumns, a.ValueHeads}, driver.Dim{256}, deltaScanShared, a); err != nil {
+		return err
+	}
+	return d.norm.launch(p, driver.Dim{a.ValueHeads, a.Rows}, driver.Dim{128}, 0, a)
+}
+
+// generic runs a pass of any dimensions, token by token. Only here may somebody
+// look at all that lies between.
 func (d *deltaNet) generic(p *pass, a kernels.DeltaArgs) error {
-	s := d.Shape
 	if err := d.tapInputs(p, a); err != nil {
 		return err
 	}
@@ -95,7 +183,7 @@ func (d *deltaNet) generic(p *pass, a kernels.DeltaArgs) error {
 	if err := p.look(d.Layer, "conv_silu", d.channels, driver.Ptr(a.Mixed)); err != nil {
 		return err
 	}
-	if err := d.gates.launch(p, driver.Dim{uint32(s.KeyHeads), a.Rows}, driver.Dim{128}, 0, a); err != nil {
+	if err := d.gates.launch(p, driver.Dim{a.KeyHeads, a.Rows}, driver.Dim{128}, 0, a); err != nil {
 		return err
 	}
 	if err := d.tapGates(p, a); err != nil {
@@ -108,10 +196,7 @@ func (d *deltaNet) generic(p *pass, a kernels.DeltaArgs) error {
 	if err := p.look(d.Layer, "delta_out", d.wide, driver.Ptr(a.Heads)); err != nil {
 		return err
 	}
-	if err := d.norm.launch(p, driver.Dim{a.ValueHeads, a.Rows}, driver.Dim{128}, 0, a); err != nil {
-		return err
-	}
-	return p.look(d.Layer, "gated_norm", s.ValueDim, at(d.Out))
+	return d.norm.launch(p, driver.Dim{a.ValueHeads, a.Rows}, driver.Dim{128}, 0, a)
 }
 
 // convolve launches the convolution. A segment of the decode class fits one tile.

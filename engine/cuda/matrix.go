@@ -6,7 +6,7 @@ import (
 )
 
 // matrix is a placed weight: as raw words, which generic kernels read, or as
-// slabs, which fast ones read; never both.
+// slabs, which fast ones read; as both only where an embedding table is the head too.
 type matrix struct {
 	*ops.Matrix
 	raw   raw

@@ -34,6 +34,7 @@ type program struct {
 	chunkIDs, chunkWeights   driver.Ptr
 
 	prepare, collect []func(step *ops.Step, parity int) error
+	hosts            []driver.Host // of phases
 	slots            [2]slot
 	next             int
 }
@@ -67,7 +68,9 @@ func (b *Backend) Record(rows int, build func(ops.Set) error) (ops.Program, erro
 	p := &program{b: b, rows: rows}
 	err := b.on(func() error {
 		r := &recorder{b: b, rows: rows, halves: map[driver.Ptr]driver.Ptr{}}
-		if err := errors.Join(build(r), r.err); err != nil {
+		err := build(r)
+		p.hosts = r.hosts
+		if err := errors.Join(err, r.err); err != nil {
 			return err
 		}
 		return p.open(r)
@@ -82,7 +85,9 @@ func (p *program) open(r *recorder) error {
 	p.phases, p.vocab, p.reads, p.steer = r.phases, r.vocab, r.reads, r.steer
 	p.layers, p.k = r.layers, r.k
 	p.prepare, p.collect = r.prepare, r.collect
-	p.wanted = max(r.wanted, 1)
+	if p.wanted = r.wanted; p.wanted == 0 { // nothing makes logits: what is asked for plays no part
+		p.wanted = p.rows + decodeRows
+	}
 	alloc := func(what string, bytes int64) (at_ driver.Ptr, err error) {
 		if bytes == 0 {
 			return 0, nil
@@ -91,6 +96,11 @@ func (p *program) open(r *recorder) error {
 		return at(buf), err
 	}
 	var err error
+	if p.steer != nil {
+		if err := p.steer.open(); err != nil {
+			return err
+		}
+	}
 	if p.scratch, err = alloc("scratch", r.scratch); err != nil {
 		return err
 	}
@@ -294,24 +304,39 @@ func (p *program) replay(step *ops.Step, pass *pass, pieces []piece, rows int, p
 		pass.rows, pass.segments, pass.wanted = p.graphs[at].rows, p.graphs[at].rows, p.graphs[at].rows
 	}
 	if step.Tap != nil {
-		live := 0
-		for _, at := range pieces {
-			live += at.len
-		}
-		pass.tap = func(layer int, what string, width int, from driver.Ptr) error {
-			raw := make([]byte, 4*live*width)
-			if err := p.b.read(raw, from); err != nil {
-				return err
-			}
-			values := make([]float32, live*width)
-			for i := range values {
-				values[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-			}
-			step.Tap(layer, what, width, values)
-			return nil
-		}
+		p.tap(step, pass, pieces)
 	}
 	return p.launch(pass)
+}
+
+// tap lets Step.Tap look into a pass.
+func (p *program) tap(step *ops.Step, pass *pass, pieces []piece) {
+	for i, at := range pieces {
+		before := 0
+		for _, offset := range at.segment.Logits {
+			if offset >= at.offset && offset < at.offset+at.len {
+				pass.asked++
+			} else if offset < at.offset {
+				before++
+			}
+		}
+		if i == 0 {
+			pass.firstAsked = at.logits + before
+		}
+		pass.live += at.len
+	}
+	pass.tap = func(layer int, what string, rows, width int, from driver.Ptr) error {
+		raw := make([]byte, 4*rows*width)
+		if err := p.b.read(raw, from); err != nil {
+			return err
+		}
+		values := make([]float32, rows*width)
+		for i := range values {
+			values[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+		}
+		step.Tap(layer, what, width, values)
+		return nil
+	}
 }
 
 // launch runs the phases one by one.
@@ -397,6 +422,9 @@ func (p *program) Close() error {
 		for _, g := range p.graphs {
 			errs = append(errs, p.b.driver.DestroyGraph(g.exec))
 		}
+		for _, h := range p.hosts {
+			errs = append(errs, p.b.driver.FreeHost(h))
+		}
 		for i := range p.slots {
 			s := &p.slots[i]
 			if s.done != 0 {
@@ -408,7 +436,10 @@ func (p *program) Close() error {
 				}
 			}
 		}
-		p.graphs, p.slots = nil, [2]slot{}
+		if p.steer != nil {
+			errs = append(errs, p.steer.close())
+		}
+		p.graphs, p.hosts, p.slots = nil, nil, [2]slot{}
 		return errors.Join(errs...)
 	})
 }

@@ -11,11 +11,11 @@ import (
 // recorder is the ops.Set that notes each phase as a function that launches its
 // kernels for a pass. Each phase stands in the file of its name.
 type recorder struct {
-	unwritten
 	b       *Backend
 	rows    int // most rows of a step
 	phases  []phase
 	scratch int64
+	reading int64 // bytes of weights that the phase in the making reads for one row
 	halves  map[driver.Ptr]driver.Ptr
 	reads   bool // an Embed or DraftIn was recorded: the program reads tokens
 	vocab   int  // ids must be below it; 0 without an Embed
@@ -29,19 +29,24 @@ type recorder struct {
 	// results beside the buffers: see Sample.
 	prepare []func(step *ops.Step, parity int) error
 	collect []func(step *ops.Step, parity int) error
+	hosts   []driver.Host // see pinned
 
 	err error
 }
 
+var _ ops.Set = (*recorder)(nil)
+
 // phase is one recorded phase.
 type phase struct {
-	name ops.Phase
-	run  func(p *pass) error
+	name  ops.Phase
+	run   func(p *pass) error
+	bytes int64 // of weights, for one row
 }
 
 // add notes a phase.
 func (r *recorder) add(name ops.Phase, run func(p *pass) error) {
-	r.phases = append(r.phases, phase{name, run})
+	r.phases = append(r.phases, phase{name, run, r.reading})
+	r.reading = 0
 }
 
 // note keeps an error of recording.
@@ -49,6 +54,17 @@ func (r *recorder) note(err error) { r.err = errors.Join(r.err, err) }
 
 // need asks for scratch memory of a phase's own at pass.scratch; phases share it.
 func (r *recorder) need(bytes int64) { r.scratch = max(r.scratch, bytes) }
+
+// pinned allocates pinned memory of the program's lifetime.
+func (r *recorder) pinned(bytes int) driver.Host {
+	host, err := r.b.driver.AllocHost(bytes)
+	if err != nil {
+		r.note(err)
+		return driver.Host{}
+	}
+	r.hosts = append(r.hosts, host)
+	return host
+}
 
 // vector returns where the fp32 values of v lie.
 func (r *recorder) vector(v *ops.Vector) driver.Ptr {
@@ -65,6 +81,11 @@ func (r *recorder) matrix(m *ops.Matrix) *matrix {
 	if !ok {
 		r.note(fmt.Errorf("cuda: matrix %v was recorded but never placed", m))
 		return &matrix{Matrix: &ops.Matrix{}}
+	}
+	if placed.slabs.data != 0 {
+		r.reading += int64(placed.slabs.count) * int64(placed.slabs.stride)
+	} else {
+		r.reading += m.Bytes()
 	}
 	return placed
 }

@@ -137,7 +137,7 @@ func (k block) fill(to []byte, step *ops.Step, pieces []piece, steer func(*ops.S
 		table := steer(s)
 		for j := range at.len {
 			rows[row+j] = kernels.Row{ID: step.IDs[at.first+j], Position: int32(start + j), Slot: int32(s.Slot),
-				Page: int32(page), Steer: table, Segment: int32(i), Offset: int32(j)}
+				Page: int32(page), Steer: table, Segment: int32(i), Offset: int32(j), Source: int32(at.first + j)}
 		}
 		for j, offset := range s.Logits {
 			if offset >= at.offset && offset < at.offset+at.len {

@@ -87,6 +87,10 @@ type Weights struct {
 	// Mixtures says which matrices are the experts of one layer, so that a backend
 	// can lay them side by side. Each of them is in Matrices too.
 	Mixtures []Mixture
+	// Embed is the matrix whose rows are looked up by token, and Head the one that
+	// gives logits: the same where they are tied. nil where there is none. They are in
+	// Matrices too.
+	Embed, Head *Matrix
 }
 
 // Mixture is the experts of one layer, all of one shape, and the shared one.

@@ -84,6 +84,7 @@ func Bind(c *safetensors.Checkpoint, cfg *Config, quant *autoround.Config) (*Wei
 		}
 		cfg.DraftLayers = 1
 	}
+	b.all.Embed, b.all.Head = w.Embed, w.Head
 	w.All, w.Warnings = b.all, b.warnings
 	return w, errors.Join(b.errs...)
 }

@@ -37,19 +37,52 @@ func typed[T any](work func(m Memory, args T) error) Kernel {
 	}
 }
 
+// perLaunch is typed for work that also reads the launch: how many rows its grid has.
+func perLaunch[T any](work func(m Memory, l driver.Launch, args T) error) Kernel {
+	return func(m Memory, l driver.Launch) error {
+		args, err := Args[T](l)
+		if err != nil {
+			return err
+		}
+		return work(m, l, args)
+	}
+}
+
 func arithmetic() map[string]Kernel {
 	all := map[string]Kernel{
 		"rh_smoke_fill":      typed(fill),
 		"rh_smoke_copy":      typed(smokeCopy),
 		"rh_smoke_echo":      typed(echo),
 		"rh_rmsnorm_generic": typed(rmsNorm),
+		"rh_linear_prefill":  typed(linearPrefill),
+		"rh_repack_pieces":   typed(repackPieces),
+		"rh_rmsnorm_half":    typed(normHalf),
+		"rh_embed_generic":   typed(embed),
+		"rh_linear_generic":  typed(linearGeneric),
+		"rh_linear_decode8":  typed(linearSlabs(8)),
+		"rh_linear_decode16": typed(linearSlabs(16)),
+		"rh_linear_decode32": typed(linearSlabs(32)),
+		"rh_linear_decode64": typed(linearSlabs(64)),
+
+		"rh_select_topk":             perLaunch(choose),
+		"rh_experts_gate_up_generic": perLaunch(genericGateUp),
+		"rh_experts_down_generic":    perLaunch(genericDown),
+		"rh_experts_gate_up":         perLaunch(slabGateUp),
+		"rh_experts_down":            perLaunch(slabDown),
 
 		"rh_deltanet_conv":         deltaKernel((*delta).convolve),
 		"rh_deltanet_gates":        deltaKernel(func(d *delta) { d.rows(d.gates) }),
 		"rh_deltanet_rule_generic": deltaKernel((*delta).rule),
 		"rh_deltanet_norm":         deltaKernel(func(d *delta) { d.rows(d.norm) }),
 		"rh_deltanet_columns":      typed(columns),
-		"rh_repack_pieces":         typed(repackPieces),
+		"rh_deltanet_step":         deltaKernel((*delta).step),
+		"rh_deltanet_chunk":        deltaKernel((*delta).solve),
+		"rh_deltanet_scan":         deltaKernel((*delta).scan),
+
+		"rh_sample_scan":   typed(sampleScan),
+		"rh_sample_select": typed(sampleSelect),
+		"rh_sample_race":   typed(sampleRace),
+		"rh_sample_finish": typed(sampleRace),
 	}
 	maps.Copy(all, attentionKernels())
 	return all
@@ -80,29 +113,5 @@ func echo(m Memory, a kernels.EchoArgs) error {
 		uint32(a.Wide), uint32(a.Wide >> 32), a.Word, math.Float32bits(a.Real),
 		uint32(a.Half), uint32(a.Byte)<<8 | uint32(a.Last), step[0], step[1],
 	})
-	return nil
-}
-
-// rmsNorm is the CPU reference's arithmetic: the sum in fp64.
-func rmsNorm(m Memory, a kernels.RMSNormArgs) error {
-	w, err := Slice[float32](m, a.W, int(a.N))
-	if err != nil {
-		return err
-	}
-	for row := range uint64(a.Rows) {
-		x, err := Slice[float32](m, a.X+4*row*uint64(a.XStride), int(a.N))
-		out, outErr := Slice[float32](m, a.Out+4*row*uint64(a.OutStride), int(a.N))
-		if err := errors.Join(err, outErr); err != nil {
-			return err
-		}
-		sum := 0.0
-		for _, v := range x {
-			sum += float64(v) * float64(v)
-		}
-		scale := float32(1 / math.Sqrt(sum/float64(len(x))+float64(a.Eps)))
-		for i, v := range x {
-			out[i] = v * scale * (1 + w[i])
-		}
-	}
 	return nil
 }

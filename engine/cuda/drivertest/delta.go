@@ -165,12 +165,117 @@ func (d *delta) rule() {
 				gate := row*d.valueHeads + head
 				beta, decay := d.floats(d.Beta, gate, 1)[0], d.floats(d.Decay, gate, 1)[0]
 				out := d.floats(d.Heads, row*d.wide+head*d.valueDim, d.valueDim)
-				d.level.DeltaStep(out, state, d.valueDim, q, k, v, change, beta, float32(math.Exp(float64(decay))))
+				d.level.DeltaStep(out, state, d.valueDim, q, k, v, change, beta, exp(decay))
 				d.level.Scale(out, float32(1/math.Sqrt(float64(d.keyDim))))
 			}
 		}
 	})
 }
+
+// step is all that follows the convolution, token by token.
+func (d *delta) step() {
+	d.rows(d.gates)
+	d.rule()
+	d.rows(d.norm)
+}
+
+// deltaChunk is the chunk of the prefill form: see deltanet_prefill.cu.
+const deltaChunk = 64
+
+// chunks visits the chunks of a prompt by value head: their first row and how many
+// they have.
+func (d *delta) chunks(visit func(s kernels.Segment, head, first, n int)) {
+	d.each(func(s kernels.Segment) {
+		for head := range d.valueHeads {
+			for at := 0; at < int(s.Len); {
+				n := min(deltaChunk-(int(s.Start)+at)%deltaChunk, int(s.Len)-at)
+				visit(s, head, int(s.First)+at, n)
+				at += n
+			}
+		}
+	})
+}
+
+// solve makes U, W, P and G of each chunk.
+func (d *delta) solve() {
+	scale := float32(1 / math.Sqrt(float64(d.keyDim)))
+	d.chunks(func(_ kernels.Segment, head, first, n int) {
+		total := make([]float32, n)
+		var sum float32
+		for i := range n {
+			g := d.floats(d.Decay, (first+i)*d.valueHeads+head, 1)
+			sum += g[0]
+			total[i], g[0] = sum, sum
+		}
+		for i := range n {
+			q, k, v := d.vectors(first+i, head)
+			beta := d.floats(d.Beta, (first+i)*d.valueHeads+head, 1)[0]
+			u, w, pairs := d.solved(first+i, head)
+			for c := range v {
+				u[c], w[c] = beta*v[c], beta*exp(total[i])*k[c]
+			}
+			clear(pairs)
+			for j := range i + 1 {
+				_, kj, _ := d.vectors(first+j, head)
+				fade := exp(total[i] - total[j])
+				pairs[j] = d.level.Dot(q, kj) * fade * scale
+				if j < i {
+					uj, wj, _ := d.solved(first+j, head)
+					against := -beta * d.level.Dot(k, kj) * fade
+					d.level.Axpy(u, against, uj)
+					d.level.Axpy(w, against, wj)
+				}
+			}
+		}
+	})
+}
+
+// solved are the rows of U, W and P of a value head.
+func (d *delta) solved(row, head int) (u, w, pairs []float32) {
+	at := row*d.wide + head*d.valueDim
+	return d.floats(d.Change, at, d.valueDim), d.floats(d.Carry, at, d.valueDim),
+		d.floats(d.Pairs, (row*d.valueHeads+head)*deltaChunk, deltaChunk)
+}
+
+// scan walks over the chunks with the state.
+func (d *delta) scan() {
+	scale := float32(1 / math.Sqrt(float64(d.keyDim)))
+	d.chunks(func(s kernels.Segment, head, first, n int) {
+		n0 := d.keyDim * d.valueDim
+		state := d.floats(d.State, (int(s.Slot)*d.valueHeads+head)*n0, n0)
+		if s.Start == 0 && first == int(s.First) {
+			clear(state)
+		}
+		total := func(i int) float32 { return d.floats(d.Decay, (first+i)*d.valueHeads+head, 1)[0] }
+		changes := make([][]float32, n)
+		for i := range n {
+			q, _, _ := d.vectors(first+i, head)
+			u, w, pairs := d.solved(first+i, head)
+			changes[i] = append([]float32(nil), u...)
+			out := d.floats(d.Heads, (first+i)*d.wide+head*d.valueDim, d.valueDim)
+			clear(out)
+			grown := exp(total(i)) * scale
+			for c := range d.keyDim {
+				row := state[c*d.valueDim:][:d.valueDim]
+				d.level.Axpy(changes[i], -w[c], row)
+				d.level.Axpy(out, grown*q[c], row)
+			}
+			for j := range i + 1 {
+				d.level.Axpy(out, pairs[j], changes[j])
+			}
+		}
+		d.level.Scale(state, exp(total(n-1)))
+		for j := range n {
+			_, k, _ := d.vectors(first+j, head)
+			fade := exp(total(n-1) - total(j))
+			for c := range k {
+				d.level.Axpy(state[c*d.valueDim:][:d.valueDim], fade*k[c], changes[j])
+			}
+		}
+	})
+}
+
+func exp(x float32) float32 { return float32(math.Exp(float64(x))) }
 
 // norm is the gated norm of a row.
 func (d *delta) norm(row int) {
@@ -191,7 +296,7 @@ func (d *delta) norm(row int) {
 	half, err := Slice[uint16](d.m, d.Half+2*uint64(row*d.wide), d.wide)
 	d.err = errors.Join(d.err, err)
 	for i := range half {
-		half[i] = halfActivation(out[i])
+		half[i] = Half(max(-65504, min(65504, out[i]*kernels.HalfScale)))
 	}
 }
 
@@ -206,22 +311,4 @@ func columns(m Memory, a kernels.ColumnsArgs) error {
 		copy(dst, src)
 	}
 	return nil
-}
-
-// halfActivation is v times kernels.HalfScale as fp16: to the nearest, ties to
-// even, saturated.
-func halfActivation(v float32) uint16 {
-	v *= kernels.HalfScale
-	sign := uint16(math.Float32bits(v) >> 31 << 15)
-	a := math.Abs(float64(v))
-	switch {
-	case v != v:
-		return 0x7fff
-	case a >= 65504:
-		return sign | 0x7bff
-	case a < 1.0/(1<<14): // a multiple of 2^-24
-		return sign | uint16(math.RoundToEven(a*(1<<24)))
-	}
-	exponent := math.Ilogb(a)
-	return sign | (uint16(exponent+14)<<10 + uint16(math.RoundToEven(math.Ldexp(a, 10-exponent))))
 }

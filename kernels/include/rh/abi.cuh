@@ -26,7 +26,7 @@ struct Row {
     int32_t steer;     // steering table, -1 for none
     int32_t segment;   // index of its Segment
     int32_t offset;    // in its segment
-    int32_t pad;
+    int32_t source;    // row of the step
 };
 
 // Segment is a run of rows of one sequence, read in order. One that holds nothing

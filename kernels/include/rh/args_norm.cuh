@@ -10,8 +10,8 @@ struct RMSNormArgs {
     const float *x;  // [rows][x_stride]
     const float *w;  // [n], zero-centred
     float *out;      // [rows][out_stride]; may be x itself
-    uint16_t *half;  // [rows][n]: out * kHalfScale
-    uint16_t *low;   // [rows][n]: what half lost to rounding
+    uint16_t *half;  // [rows][out_stride]: out * kHalfScale
+    uint16_t *low;   // [rows][out_stride]: what half lost to rounding
     uint32_t rows;
     uint32_t n;
     uint32_t x_stride;  // elements

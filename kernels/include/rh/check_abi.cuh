@@ -9,7 +9,7 @@ static_assert(offsetof(rh::Row, page) == 12 && sizeof(rh::Row::page) == 4, "Row.
 static_assert(offsetof(rh::Row, steer) == 16 && sizeof(rh::Row::steer) == 4, "Row.steer in args_abi.go");
 static_assert(offsetof(rh::Row, segment) == 20 && sizeof(rh::Row::segment) == 4, "Row.segment in args_abi.go");
 static_assert(offsetof(rh::Row, offset) == 24 && sizeof(rh::Row::offset) == 4, "Row.offset in args_abi.go");
-static_assert(offsetof(rh::Row, pad) == 28 && sizeof(rh::Row::pad) == 4, "Row.pad in args_abi.go");
+static_assert(offsetof(rh::Row, source) == 28 && sizeof(rh::Row::source) == 4, "Row.source in args_abi.go");
 
 static_assert(sizeof(rh::Segment) == 32, "Segment in args_abi.go");
 static_assert(offsetof(rh::Segment, slot) == 0 && sizeof(rh::Segment::slot) == 4, "Segment.slot in args_abi.go");

@@ -2,9 +2,8 @@
 // the scalar functions.
 #pragma once
 
-#include <cuda_fp16.h>
-
 #include "rh/args_delta.cuh"
+#include "rh/half.cuh"
 
 namespace rh::delta {
 
@@ -69,19 +68,12 @@ __device__ __forceinline__ float log_decay(float a_log, float a, float bias) { r
 // unit is the factor that makes an L2 norm 1; eps is inside the root.
 __device__ __forceinline__ float unit(float squares) { return 1.0f / sqrtf(squares + 1e-6f); }
 
-// half is a half activation; NaN stays NaN.
-__device__ __forceinline__ uint16_t half(float v) {
-    constexpr float most = 65504.0f;
-    v *= kHalfScale;
-    return __half_as_ushort(__float2half_rn(v > most ? most : v < -most ? -most : v));
-}
-
 // finish writes one value of out from the rule's o, its head's factor 1/rms, the
 // norm's weight (plain, not zero-centred) and z: first the norm, then the gate.
 __device__ __forceinline__ void finish(const DeltaArgs &a, uint64_t at, float o, float rms, float w, float z) {
     const float y = o * rms * w * silu(z);
     a.out[at] = y;
-    if (a.half != nullptr) a.half[at] = half(y);
+    if (a.half != nullptr) a.half[at] = to_half(y);
 }
 
 }  // namespace rh::delta

@@ -66,4 +66,11 @@ __device__ __forceinline__ void operand(uint32_t a[4], const uint4 &part, int s)
     }
 }
 
+// value16 is weight [n][k] of 16-bit slabs that lie stride bytes apart, as fp16.
+__device__ __forceinline__ uint16_t value16(const void *slabs, uint32_t stride, uint32_t n, uint32_t k) {
+    const uint8_t *slab = static_cast<const uint8_t *>(slabs) + uint64_t(n / kRows) * stride;
+    const uint32_t lane = n % 8 * 4 + k % 16 / 4, word = k % 4 / 2 * 2 + n % kRows / 8;
+    return reinterpret_cast<const uint16_t *>(slab + k / 16 * kBlock + lane * 16 + word * 4)[k % 2];
+}
+
 }  // namespace rh::slab

@@ -1,0 +1,100 @@
+package drivertest
+
+import (
+	"errors"
+	"math"
+
+	"github.com/roundhouse-ai/roundhouse/engine/ops"
+	"github.com/roundhouse-ai/roundhouse/kernels"
+)
+
+// rmsNorm is the CPU reference's arithmetic: the sum in fp64.
+func rmsNorm(m Memory, a kernels.RMSNormArgs) error {
+	w, err := Slice[float32](m, a.W, int(a.N))
+	if err != nil {
+		return err
+	}
+	for row := range uint64(a.Rows) {
+		x, err := Slice[float32](m, a.X+4*row*uint64(a.XStride), int(a.N))
+		if err != nil {
+			return err
+		}
+		sum := 0.0
+		for _, v := range x {
+			sum += float64(v) * float64(v)
+		}
+		scale := float32(1 / math.Sqrt(sum/float64(len(x))+float64(a.Eps)))
+		y := make([]float32, len(x))
+		for i, v := range x {
+			y[i] = v * scale * (1 + w[i])
+		}
+		if err := writeNormed(m, a, row, y); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeNormed writes a row to all places that want it.
+func writeNormed(m Memory, a kernels.RMSNormArgs, row uint64, y []float32) error {
+	at := row * uint64(a.OutStride)
+	if a.Out != 0 {
+		out, err := Slice[float32](m, a.Out+4*at, len(y))
+		if err != nil {
+			return err
+		}
+		copy(out, y)
+	}
+	for _, plane := range []struct {
+		at  uint64
+		low bool
+	}{{a.Half, false}, {a.Low, true}} {
+		if plane.at == 0 {
+			continue
+		}
+		out, err := Slice[uint16](m, plane.at+2*at, len(y))
+		if err != nil {
+			return err
+		}
+		for i, v := range y {
+			out[i] = toHalf(v)
+			if plane.low {
+				out[i] = toHalf(v - fromHalf(out[i]))
+			}
+		}
+	}
+	return nil
+}
+
+// normHalf is rmsNorm as rh_rmsnorm_half takes it.
+func normHalf(m Memory, a kernels.RMSNormArgs) error {
+	if a.Half == 0 || a.N%4 != 0 || a.XStride%4 != 0 || a.OutStride%4 != 0 {
+		return errors.New("rh_rmsnorm_half writes half activations, four at a time")
+	}
+	return rmsNorm(m, a)
+}
+
+// toHalf makes v a half activation: scaled, saturated; a NaN stays one.
+func toHalf(v float32) uint16 {
+	v *= kernels.HalfScale
+	if v != v {
+		return 0x7fff
+	}
+	return roundHalf(max(-65504, min(65504, v)))
+}
+
+// fromHalf is the value that a half activation stands for.
+func fromHalf(h uint16) float32 { return ops.Half(h) / kernels.HalfScale }
+
+// roundHalf rounds a number of at most 65504 to fp16, to the nearest even.
+func roundHalf(v float32) uint16 {
+	sign := uint16(math.Float32bits(v) >> 31 << 15)
+	size := math.Abs(float64(v))
+	if size == 0 {
+		return sign
+	}
+	_, exponent := math.Frexp(size)
+	step := math.Ldexp(1, max(exponent-1, -14)-10) // of fp16 at this size
+	units := math.RoundToEven(size / step)
+	return sign | uint16(units+float64(max(exponent-1, -14)+14)*1024)
+}

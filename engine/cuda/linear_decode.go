@@ -1,0 +1,54 @@
+package cuda
+
+import (
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
+	"github.com/roundhouse-ai/roundhouse/kernels"
+)
+
+// decodeLinear multiplies up to decodeRows rows of half activations with slabs. Its
+// kernels give a row the same bits.
+type decodeLinear struct {
+	kernels [4]kernel[kernels.LinearArgs] // by rows: decodeTiles
+	sms     uint32
+}
+
+// decodeTiles are the rows that each kernel takes; decodeBlocks is how many blocks
+// of it share a multiprocessor, by their registers.
+var (
+	decodeTiles  = [4]int{8, 16, 32, decodeRows}
+	decodeBlocks = [4]uint32{2, 2, 2, 1}
+)
+
+// Geometry of the decode kernels: threads of a block, and what the smallest
+// adds to a row that it stages in shared memory.
+const decodeThreads, decodePad = 256, 8
+
+// decodeShared is the most dynamic shared memory of the smallest: what a device of
+// compute capability 8.6 has for a block, 99 KB, less 5 KB of its own.
+const decodeShared = 94 << 10
+
+func (r *recorder) decodeLinear() (d decodeLinear) {
+	d.sms = uint32(r.b.properties.SMs)
+	for i, name := range [4]string{"rh_linear_decode8", "rh_linear_decode16", "rh_linear_decode32", "rh_linear_decode64"} {
+		shared := 0
+		if i == 0 {
+			shared = decodeShared
+		}
+		d.kernels[i] = find[kernels.LinearArgs](r, name, shared)
+	}
+	return d
+}
+
+func (d decodeLinear) launch(p *pass, args kernels.LinearArgs) error {
+	planes := 1
+	if args.Low != 0 {
+		planes = 2
+	}
+	i, shared := 0, planes*int(args.Rows)*2*(int(args.K)+decodePad)
+	for decodeTiles[i] < int(args.Rows) || i == 0 && shared > decodeShared {
+		i, shared = i+1, 0
+	}
+	slabs := args.Count0 + args.Count1 + args.Count2
+	grid := driver.Dim{min(slabs, decodeBlocks[i]*d.sms), 1, 1}
+	return d.kernels[i].launch(p, grid, driver.Dim{decodeThreads, 1, 1}, shared, args)
+}
