@@ -39,10 +39,12 @@ var Families = []Family{
 	{"experts", structs(SelectArgs{}, ExpertsGenericArgs{}, ExpertsArgs{})},
 	{"embed", structs(EmbedArgs{})},
 	{"linear", structs(LinearArgs{}, LinearGenericArgs{}, Weight{})},
+	{"moe", structs(MoeTile{}, MoePlanArgs{}, MoeArgs{}, MoeCombineArgs{})},
 	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{})},
 	{"sample", structs(SampleArgs{}, SampleRow{}, SampleSeen{}, SampleBias{}, SamplePartial{}, SampleRunner{}, SampleRace{}, SampleResult{}, SamplePick{})},
 	{"delta", structs(DeltaArgs{}, ColumnsArgs{})},
 	{"repack", structs(RepackArgs{}, RepackPiece{}, RandomArgs{}, RandomPiece{})},
+	{"repack", structs(RepackArgs{}, RepackPiece{})},
 }
 
 // structs maps the types of values by name.

@@ -31,7 +31,7 @@ __device__ Part choose(const rh::LinearArgs &a, uint32_t tile, uint32_t slabs, u
 
 // Grid: tiles of 64 rows, which share weights, by tiles of two slabs a warp. Block:
 // 1 to 12 warps; with at most 168 registers 12 fit a multiprocessor. Shared memory:
-// see Input.
+// Input, then to [64]: rows of the output, below 0 for none.
 RH_KERNEL(rh_linear_prefill, rh::LinearArgs, 80, 384) {
     extern __shared__ uint4 shared[];
     rh::ptx::grid_wait();
@@ -43,20 +43,20 @@ RH_KERNEL(rh_linear_prefill, rh::LinearArgs, 80, 384) {
 
     rh::gemm::Input in(shared);
     in.x = a.x, in.low = a.low, in.stride = a.k, in.k = a.k;
+    int32_t *to = in.from + rh::gemm::kTokens;
     in.tokens = min(a.rows - top, rh::gemm::kTokens);
     for (uint32_t i = threadIdx.x; i < in.tokens; i += blockDim.x) {
         const int32_t row = top + i;
         const rh::Wanted wanted = a.wanted ? a.wanted[row] : rh::Wanted{row, row};
         in.from[i] = wanted.to < 0 ? 0 : wanted.row;
-        in.to[i] = wanted.to;
+        to[i] = wanted.to;
     }
     __syncthreads();
     const uint32_t g = threadIdx.x % 32 / 4;
     rh::gemm::product(in, part.weights, part.bits, first + threadIdx.x / 32 * rh::gemm::kSlabs,
                       [&](uint32_t slab, uint32_t token, float low, float high) {
-                          const int32_t to = in.to[token];
-                          if (to < 0) return;
-                          float *out = a.out + uint64_t(to) * a.stride + part.column;
+                          if (to[token] < 0) return;
+                          float *out = a.out + uint64_t(to[token]) * a.stride + part.column;
                           const uint32_t n = slab * rh::slab::kRows + g;
                           const float sums[2] = {low / rh::kHalfScale, high / rh::kHalfScale};
                           for (uint32_t i = 0; i < 2; ++i) {

@@ -85,7 +85,9 @@ func (p *program) open(r *recorder) error {
 	p.phases, p.vocab, p.reads, p.steer = r.phases, r.vocab, r.reads, r.steer
 	p.layers, p.k = r.layers, r.k
 	p.prepare, p.collect = r.prepare, r.collect
-	p.wanted = max(r.wanted, 1)
+	if p.wanted = r.wanted; p.wanted == 0 { // nothing makes logits: what is asked for plays no part
+		p.wanted = p.rows + decodeRows
+	}
 	alloc := func(what string, bytes int64) (at_ driver.Ptr, err error) {
 		if bytes == 0 {
 			return 0, nil
@@ -302,24 +304,39 @@ func (p *program) replay(step *ops.Step, pass *pass, pieces []piece, rows int, p
 		pass.rows, pass.segments, pass.wanted = p.graphs[at].rows, p.graphs[at].rows, p.graphs[at].rows
 	}
 	if step.Tap != nil {
-		live := 0
-		for _, at := range pieces {
-			live += at.len
-		}
-		pass.tap = func(layer int, what string, width int, from driver.Ptr) error {
-			raw := make([]byte, 4*live*width)
-			if err := p.b.read(raw, from); err != nil {
-				return err
-			}
-			values := make([]float32, live*width)
-			for i := range values {
-				values[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-			}
-			step.Tap(layer, what, width, values)
-			return nil
-		}
+		p.tap(step, pass, pieces)
 	}
 	return p.launch(pass)
+}
+
+// tap lets Step.Tap look into a pass.
+func (p *program) tap(step *ops.Step, pass *pass, pieces []piece) {
+	for i, at := range pieces {
+		before := 0
+		for _, offset := range at.segment.Logits {
+			if offset >= at.offset && offset < at.offset+at.len {
+				pass.asked++
+			} else if offset < at.offset {
+				before++
+			}
+		}
+		if i == 0 {
+			pass.firstAsked = at.logits + before
+		}
+		pass.live += at.len
+	}
+	pass.tap = func(layer int, what string, rows, width int, from driver.Ptr) error {
+		raw := make([]byte, 4*rows*width)
+		if err := p.b.read(raw, from); err != nil {
+			return err
+		}
+		values := make([]float32, rows*width)
+		for i := range values {
+			values[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+		}
+		step.Tap(layer, what, width, values)
+		return nil
+	}
 }
 
 // launch runs the phases one by one.

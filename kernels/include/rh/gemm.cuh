@@ -18,7 +18,7 @@ constexpr uint32_t kSlabs = 2;  // that a warp multiplies
 constexpr uint32_t kRowBytes = kStep * 2;
 constexpr uint32_t kStageBytes = kTokens * kRowBytes;
 
-// Input is a tile of tokens. Its memory is shared: kStages stages, then from and to.
+// Input is a tile of tokens. Its memory is shared: kStages stages, then from.
 struct Input {
     const uint16_t *x;    // half[][stride]
     const uint16_t *low;  // what x lost to rounding, multiplied behind x; or null
@@ -26,12 +26,10 @@ struct Input {
     uint32_t tokens;      // 1 to kTokens
     uint8_t *stages;
     int32_t *from;  // [kTokens] rows of x
-    int32_t *to;    // [kTokens] rows of the output; below 0: none
 
     __device__ Input(uint4 *shared) {
         stages = reinterpret_cast<uint8_t *>(shared);
         from = reinterpret_cast<int32_t *>(stages + kStages * kStageBytes);
-        to = from + kTokens;
     }
 
     // swizzle moves the 16-byte chunks of a token, so that the eight lanes (four for
