@@ -44,7 +44,6 @@ var Families = []Family{
 	{"sample", structs(SampleArgs{}, SampleRow{}, SampleSeen{}, SampleBias{}, SamplePartial{}, SampleRunner{}, SampleRace{}, SampleResult{}, SamplePick{})},
 	{"delta", structs(DeltaArgs{}, ColumnsArgs{})},
 	{"repack", structs(RepackArgs{}, RepackPiece{}, RandomArgs{}, RandomPiece{})},
-	{"repack", structs(RepackArgs{}, RepackPiece{})},
 }
 
 // structs maps the types of values by name.
