@@ -46,6 +46,7 @@ var Families = []Family{
 	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{},
 		AttentionDecodeArgs{}, AttentionMergeArgs{}, AttentionPrefillArgs{})},
 	{"repack", structs(RepackArgs{}, RepackPiece{})},
+	{"repack", structs(RepackArgs{}, RepackPiece{}, RandomArgs{}, RandomPiece{})},
 }
 
 // structs maps the types of values by name.
