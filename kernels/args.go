@@ -43,7 +43,6 @@ var Families = []Family{
 	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{})},
 	{"sample", structs(SampleArgs{}, SampleRow{}, SampleSeen{}, SampleBias{}, SamplePartial{}, SampleRunner{}, SampleRace{}, SampleResult{}, SamplePick{})},
 	{"delta", structs(DeltaArgs{}, ColumnsArgs{})},
-	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{}, AttentionColumnsArgs{})},
 	{"repack", structs(RepackArgs{}, RepackPiece{})},
 }
 

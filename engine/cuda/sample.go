@@ -263,13 +263,6 @@ func head(p *ops.Sampling) kernels.SampleRow {
 	return row
 }
 
-func flag(on bool) uint32 {
-	if on {
-		return 1
-	}
-	return 0
-}
-
 // collect turns results in pinned memory into the step's samples.
 func (s *sampler) collect(step *ops.Step, parity int) error {
 	memory := s.results[parity].Bytes()

@@ -11,7 +11,6 @@ import (
 // recorder is the ops.Set that notes each phase as a function that launches its
 // kernels for a pass. Each phase stands in the file of its name.
 type recorder struct {
-	unwritten
 	b       *Backend
 	rows    int // most rows of a step
 	phases  []phase
@@ -34,6 +33,8 @@ type recorder struct {
 
 	err error
 }
+
+var _ ops.Set = (*recorder)(nil)
 
 // phase is one recorded phase.
 type phase struct {

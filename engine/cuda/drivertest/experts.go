@@ -425,7 +425,7 @@ func slabGateUp(m Memory, l driver.Launch, a kernels.ExpertsArgs) error {
 			}
 			for n := range h {
 				at := n/8*16 + n%8
-				h[n] = halfActivation(silu(both[at]) * both[at+8])
+				h[n] = toHalf(silu(both[at]) * both[at+8])
 			}
 		}
 	}
