@@ -9,8 +9,9 @@
 
 namespace {
 
-constexpr uint32_t kHeld = 8;       // blocks of a slab that a warp has on their way
-constexpr uint32_t kWarps = 4;      // that share K of a slab of gates and ups
+constexpr uint32_t kHeld = 8;    // blocks of a slab that a warp has on their way
+constexpr uint32_t kWarps = 4;   // that share K of a slab of gates and ups
+constexpr uint32_t kShared = 2;  // that share K of a slab of the shared expert's down: it has 8 bits
 constexpr uint32_t kMaxChosen = 16;
 
 // Strip is a warp's part of a slab: the spans first, first + step, ... of k, which
@@ -130,18 +131,20 @@ __device__ void gate_up(const rh::ExpertsArgs &a, uint32_t rank, uint32_t index)
     a.h[to] = rh::to_half(gate / (1.0f + expf(-gate)) * up);
 }
 
-// down gives a warp sixteen outputs of its rank's expert, times the expert's weight.
+// down gives a warp sixteen outputs of its rank's expert, or of its part of the
+// shared one, times the expert's weight.
 template <int bits>
 __device__ void down(const rh::ExpertsArgs &a, const uint8_t *slab, uint32_t width, float *parts, bool live) {
-    const uint32_t row = blockIdx.y, lane = threadIdx.x % 32, rank = threadIdx.x / 32;
-    const uint32_t spans = width / Strip<bits>::kSpan;
+    const uint32_t row = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32, rank = min(warp, a.k);
+    const uint32_t spans = width / Strip<bits>::kSpan, first = warp - rank, step = rank < a.k ? 1 : kShared;
     Strip<bits> strip;
-    if (live) strip.load(slab, spans, 0, 1);
+    live = live && first < spans;
+    if (live) strip.load(slab, spans, first, step);
     rh::ptx::grid_wait();
     rh::ptx::grid_release();
     float sum[2] = {};
     if (live) {
-        uint16_t *h = shared_halves + rank * a.width;
+        uint16_t *h = shared_halves + warp * a.width;
         stage(h, a.h + (uint64_t(row) * (a.k + 1) + rank) * a.width, width, lane, 32);
         __syncwarp();
         float factor;
@@ -152,7 +155,7 @@ __device__ void down(const rh::ExpertsArgs &a, const uint8_t *slab, uint32_t wid
             const float gate = 1.0f / (1.0f + expf(-a.gate[row])) * (1.0f + steered.head.gate);
             factor = a.stage == 1 ? 1.0f : a.stage == 2 ? 0.0f : gate;
         }
-        strip.walk(sum, slab, h, spans, 0, 1);
+        strip.walk(sum, slab, h, spans, first, step);
         sum[0] *= factor;
         sum[1] *= factor;
     }
@@ -181,35 +184,35 @@ RH_KERNEL(rh_experts_gate_up, rh::ExpertsArgs, 80, 128) {
     }
 }
 
-// Grid: slabs of a down, rows. Block: a warp for each rank; the last has the shared
-// expert. Shared memory: k+1 rows of activations. The choice is read ahead of
+// Grid: slabs of a down, rows. Block: a warp for each rank, and kShared for the shared
+// expert. Shared memory: a row of activations for each. The choice is read ahead of
 // grid_wait: the kernel before began by waiting for the one that made it.
-RH_KERNEL(rh_experts_down, rh::ExpertsArgs, 80, 544) {
-    __shared__ float parts[kMaxChosen + 1][rh::slab::kRows];
-    const uint32_t row = blockIdx.y, rank = threadIdx.x / 32;
+RH_KERNEL(rh_experts_down, rh::ExpertsArgs, 80, 576) {
+    __shared__ float parts[kMaxChosen + kShared][rh::slab::kRows];
+    const uint32_t row = blockIdx.y, warp = threadIdx.x / 32;
     uint32_t bits = a.shared_down_bits, width = a.shared_inner;
     const uint8_t *slab = a.shared_down + uint64_t(blockIdx.x) * a.shared_down_stride;
     const bool filled = a.row[row].slot >= 0;
     bool live = filled;
-    if (rank < a.k) {
-        const int32_t id = filled ? __ldcg(a.chosen + uint64_t(row) * a.k + rank) : -1;
+    if (warp < a.k) {
+        const int32_t id = filled ? __ldcg(a.chosen + uint64_t(row) * a.k + warp) : -1;
         live = id >= 0;
         bits = a.down_bits;
         width = a.inner;
         slab = a.down + uint64_t(live ? id : 0) * a.down_bytes + uint64_t(blockIdx.x) * a.down_stride;
     }
     if (bits == 4) {
-        down<4>(a, slab, width, parts[rank], live);
+        down<4>(a, slab, width, parts[warp], live);
     } else if (bits == 8) {
-        down<8>(a, slab, width, parts[rank], live);
+        down<8>(a, slab, width, parts[warp], live);
     } else {
-        down<16>(a, slab, width, parts[rank], live);
+        down<16>(a, slab, width, parts[warp], live);
     }
     __syncthreads();
     const uint32_t n = blockIdx.x * rh::slab::kRows + threadIdx.x;
     if (!filled || threadIdx.x >= rh::slab::kRows || n >= a.hidden) return;
     float sum = 0.0f;
-    for (uint32_t i = 0; i <= a.k; ++i) sum += parts[i][threadIdx.x];
+    for (uint32_t i = 0; i < a.k + kShared; ++i) sum += parts[i][threadIdx.x];
     float &out = a.out[uint64_t(row) * a.hidden + n];
     if (a.stage > 0) {
         out = sum;

@@ -4,60 +4,28 @@
 #include "rh/half.cuh"
 #include "rh/ptx.cuh"
 #include "rh/reduce.cuh"
+#include "rh/weight.cuh"
 
 namespace {
 
 using rh::LinearGenericArgs;
 
-constexpr int kRows = 8;    // of a block, so that a weight is unpacked once for all of them
-constexpr int kWarps = 8;   // of a block
-constexpr int kDense = 4;   // outputs of a warp, where they are dense
-enum Layout { kDenseLayout, kGPTQ, kAWQ };
-enum Zeros { kSymmetric, kStored, kStoredMinusOne };
-
-// awq_shift is where column n of an octet lies in its word.
-__device__ __forceinline__ uint32_t awq_shift(uint32_t n) { return 4 * ((n & 1) * 4 + (n % 8) / 2); }
-
-// code is the field of input k, output n.
-__device__ __forceinline__ uint32_t code(const LinearGenericArgs &a, uint32_t k, uint32_t n) {
-    if (a.layout == kAWQ) return a.words[uint64_t(k) * (a.n / 8) + n / 8] >> awq_shift(n) & 15;
-    if (a.bits != 3) {
-        const uint32_t per = 32 / a.bits;
-        return a.words[uint64_t(k / per) * a.n + n] >> (k % per * a.bits) & ((1u << a.bits) - 1);
-    }
-    const uint32_t bit = k % 32 * 3;
-    const uint64_t at = uint64_t(k / 32 * 3 + bit / 32) * a.n + n;
-    uint64_t v = a.words[at];
-    if (bit / 32 < 2) v |= uint64_t(a.words[at + a.n]) << 32;
-    return uint32_t(v >> (bit % 32)) & 7;
-}
-
-// zero is the zero point of group g, output n.
-__device__ __forceinline__ float zero(const LinearGenericArgs &a, uint32_t g, uint32_t n) {
-    if (a.zero_kind == kSymmetric) return float(1u << (a.bits - 1));
-    uint32_t field;
-    if (a.layout == kAWQ) {
-        field = a.zeros[uint64_t(g) * (a.n / 8) + n / 8] >> awq_shift(n) & 15;
-    } else {
-        const uint32_t width = a.n * a.bits / 32, word = n * a.bits / 32;
-        const uint32_t *row = a.zeros + uint64_t(g) * width;
-        uint64_t v = row[word];
-        if (word + 1 < width) v |= uint64_t(row[word + 1]) << 32;
-        field = uint32_t(v >> (n * a.bits % 32)) & ((1u << a.bits) - 1);
-    }
-    return float(field + (a.zero_kind == kStoredMinusOne));
-}
+constexpr int kRows = 8;   // of a block, so that a weight is unpacked once for all of them
+constexpr int kWarps = 8;  // of a block
+constexpr int kDense = 4;  // outputs of a warp, where they are dense
 
 // Rows are where the rows of a block come from and go to.
+template <int count>
 struct Rows {
-    const float *x[kRows];
-    float *out[kRows];  // null: nowhere
+    const float *x[count];
+    float *out[count];  // null: nowhere
 };
 
-__device__ __forceinline__ Rows rows_of(const LinearGenericArgs &a) {
-    Rows rows;
+template <int count>
+__device__ __forceinline__ Rows<count> rows_of(const LinearGenericArgs &a) {
+    Rows<count> rows;
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
+    for (int r = 0; r < count; ++r) {
         const uint32_t i = blockIdx.y * kRows + r;
         int64_t from = i < a.rows ? i : 0, to = i < a.rows ? i : -1;
         if (a.wanted && to >= 0) {
@@ -75,18 +43,19 @@ __device__ __forceinline__ void store(const LinearGenericArgs &a, float *out, ui
 }
 
 // dense: a warp takes kDense outputs one by one, its lanes share K.
+template <int count>
 __device__ void dense(const LinearGenericArgs &a) {
-    const Rows rows = rows_of(a);
+    const Rows<count> rows = rows_of<count>(a);
     const uint32_t lane = threadIdx.x % 32, first = (blockIdx.x * kWarps + threadIdx.x / 32) * kDense;
     for (uint32_t n = first; n < min(first + kDense, a.n); ++n) {
-        float sum[kRows] = {};
+        float sum[count] = {};
         for (uint32_t k = lane; k < a.k; k += 32) {
             const float w = rh::stored(a.words, a.type, uint64_t(n) * a.k + k);
 #pragma unroll
-            for (int r = 0; r < kRows; ++r) sum[r] = fmaf(w, rows.x[r][k], sum[r]);
+            for (int r = 0; r < count; ++r) sum[r] = fmaf(w, rows.x[r][k], sum[r]);
         }
 #pragma unroll
-        for (int r = 0; r < kRows; ++r) {
+        for (int r = 0; r < count; ++r) {
             const float all = rh::warp_sum(sum[r]);
             if (lane == 0) store(a, rows.out[r], n, all);
         }
@@ -95,12 +64,14 @@ __device__ void dense(const LinearGenericArgs &a) {
 
 // packed: a block takes 32 outputs, a lane each; its warps share K in equal parts,
 // whose sums are joined in order.
+template <int count>
 __device__ void packed(const LinearGenericArgs &a) {
-    __shared__ float part[kWarps][kRows][32];
-    const Rows rows = rows_of(a);
+    __shared__ float part[kWarps][count][32];
+    const Rows<count> rows = rows_of<count>(a);
+    const rh::Weight w{a.words, a.scales, a.zeros, a.group_of, a.k, a.n, a.bits, a.group, a.layout, a.zero_kind, a.type, 0};
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, n = blockIdx.x * 32 + lane;
     const uint32_t share = (a.k + kWarps - 1) / kWarps, last = min(a.k, (warp + 1) * share);
-    float sum[kRows] = {};
+    float sum[count] = {};
     uint32_t group = ~0u;
     float scale = 0.0f, middle = 0.0f;
     for (uint32_t k = warp * share; k < last && n < a.n; ++k) {
@@ -108,33 +79,43 @@ __device__ void packed(const LinearGenericArgs &a) {
         if (g != group) {
             group = g;
             scale = rh::ptx::half_value(a.scales[uint64_t(g) * a.n + n]);
-            middle = zero(a, g, n);
+            middle = float(rh::weight::zero(w, g, n));
         }
-        const float w = scale * (float(code(a, k, n)) - middle);
+        const float v = scale * (float(rh::weight::code(w, k, n)) - middle);
 #pragma unroll
-        for (int r = 0; r < kRows; ++r) sum[r] = fmaf(w, rows.x[r][k], sum[r]);
+        for (int r = 0; r < count; ++r) sum[r] = fmaf(v, rows.x[r][k], sum[r]);
     }
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) part[warp][r][lane] = sum[r];
+    for (int r = 0; r < count; ++r) part[warp][r][lane] = sum[r];
     __syncthreads();
-    float all = 0.0f;
-    for (int i = 0; i < kWarps; ++i) all += part[i][warp][lane];
-    float *out = nullptr;
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) out = warp == r ? rows.out[r] : out;
-    if (n < a.n) store(a, out, n, all);
+    for (int r = 0; r < count; ++r) {
+        if (warp != r || n >= a.n) continue;
+        float all = part[0][r][lane];
+        for (int i = 1; i < kWarps; ++i) all += part[i][r][lane];
+        store(a, rows.out[r], n, all);
+    }
+}
+
+template <int count>
+__device__ __forceinline__ void multiply(const LinearGenericArgs &a) {
+    if (a.layout == rh::weight::kDense) {
+        dense<count>(a);
+    } else {
+        packed<count>(a);
+    }
 }
 
 }  // namespace
 
-// Grid: blocks of outputs (32 of them: of packed weights 32, of dense ones
-// kWarps * kDense), blocks of kRows rows. Block: kWarps warps.
+// Grid: blocks of 32 outputs (of dense weights: kWarps * kDense, as many), blocks of
+// kRows rows. Block: kWarps warps.
 RH_KERNEL(rh_linear_generic, rh::LinearGenericArgs, 80, 256) {
     rh::ptx::grid_wait();
     rh::ptx::grid_release();
-    if (a.layout == kDenseLayout) {
-        dense(a);
+    if (a.rows == 1) {
+        multiply<1>(a);
     } else {
-        packed(a);
+        multiply<kRows>(a);
     }
 }

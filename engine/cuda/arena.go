@@ -3,6 +3,7 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
@@ -60,7 +61,7 @@ func (b *Backend) newArena(name string, capacity int64) (*arena, error) {
 			return fmt.Errorf("cuda: %d bytes for %s: %w", a.capacity, name, err)
 		}
 		if err := errors.Join(b.zero(a.base, a.capacity), b.driver.Synchronise(b.stream)); err != nil {
-			return errors.Join(err, b.driver.Free(a.base))
+			return errors.Join(err, b.driver.Synchronise(b.stream), b.driver.Free(a.base))
 		}
 		return nil
 	})
@@ -75,9 +76,17 @@ func (a *arena) Close() error {
 	if a.base == 0 {
 		return nil
 	}
-	return a.b.on(func() error {
+	return a.b.release(func() error {
 		base := a.base
 		a.base = 0
 		return a.b.driver.Free(base)
 	})
+}
+
+// release runs work that frees things, with the context current if that can be: on a
+// lost device every call says so, and lets go all the same.
+func (b *Backend) release(work func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return errors.Join(b.driver.SetCurrent(b.context), work())
 }

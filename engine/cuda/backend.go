@@ -218,7 +218,7 @@ func (b *Backend) write(to driver.Ptr, src []byte) error {
 
 // Close frees everything. Programs and arenas are closed before.
 func (b *Backend) Close() error {
-	return errors.Join(b.on(func() error {
+	return errors.Join(b.release(func() error {
 		var errs []error
 		if b.stream != 0 {
 			errs = append(errs, b.driver.Synchronise(b.stream), b.driver.DestroyStream(b.stream))

@@ -47,6 +47,14 @@ func (r *recorder) Select(a ops.SelectArgs) {
 	})
 }
 
+// flag is a bool as kernels take it.
+func flag(on bool) uint32 {
+	if on {
+		return 1
+	}
+	return 0
+}
+
 // Experts implements ops.Set.
 func (r *recorder) Experts(a ops.ExpertsArgs) {
 	m := r.mixture(a.Experts)
@@ -150,7 +158,9 @@ func (e *experts) generic(r *recorder) func(p *pass, first, rows, stage int, out
 func (e *experts) fast(r *recorder) func(p *pass, first, rows, stage int, out driver.Ptr) error {
 	width := max(e.width, e.inner)
 	r.need(int64(e.acts) + int64(2*decodeRows*(e.K+1)*width))
-	row, acts := 2*e.hidden, 2*(e.K+1)*width // bytes of shared memory
+	const sharing = 2 // warps of a down that have the shared expert
+	warps := e.K + sharing
+	row, acts := 2*e.hidden, 2*warps*width // bytes of shared memory
 	gateUp := find[kernels.ExpertsArgs](r, "rh_experts_gate_up", row)
 	down := find[kernels.ExpertsArgs](r, "rh_experts_down", acts)
 	normed := r.half(e.Normed)
@@ -174,6 +184,6 @@ func (e *experts) fast(r *recorder) func(p *pass, first, rows, stage int, out dr
 		if err := gateUp.launch(p, grid, driver.Dim{4 * 32}, row, args); err != nil {
 			return err
 		}
-		return down.launch(p, driver.Dim{uint32(x.down.count), uint32(rows)}, driver.Dim{32 * (args.K + 1)}, acts, args)
+		return down.launch(p, driver.Dim{uint32(x.down.count), uint32(rows)}, driver.Dim{uint32(32 * warps)}, acts, args)
 	}
 }

@@ -21,7 +21,8 @@ type mixtureShape struct {
 }
 
 var (
-	mixtureOdd   = mixtureShape{hidden: 96, width: 40, inner: 72, experts: 9, k: 3, bits: []int{4, 2, 8, 16}, sharedBits: []int{8}, group: 8, renormalise: true}
+	mixtureOdd   = mixtureShape{hidden: 72, width: 40, inner: 24, experts: 9, k: 3, bits: []int{4, 8, 16}, sharedBits: []int{8}, group: 8, renormalise: true}
+	mixtureLow   = mixtureShape{hidden: 96, width: 32, inner: 64, experts: 5, k: 5, bits: []int{2, 3}, sharedBits: []int{3}, group: 32}
 	mixtureSmall = mixtureShape{hidden: 256, width: 128, inner: 256, experts: 40, k: 4, bits: []int{4}, sharedBits: []int{8}, group: 128, renormalise: true}
 	mixtureDense = mixtureShape{hidden: 128, width: 64, inner: 64, experts: 6, k: 2, bits: []int{16}, sharedBits: []int{16}}
 	mixtureEight = mixtureShape{hidden: 1152, width: 384, inner: 128, experts: 4, k: 2, bits: []int{8}, sharedBits: []int{4}, group: 128}
@@ -216,6 +217,7 @@ func TestExperts(t *testing.T) {
 		large    bool
 	}{
 		{"odd", Exact, mixtureOdd, []int{1, 3, 64}, 2e-6, false},
+		{"few bits", Exact, mixtureLow, []int{2}, 2e-6, false},
 		{"odd, fast", Fast, mixtureOdd, []int{2}, 2e-6, false},
 		{"small, exact", Exact, mixtureSmall, []int{1, 5}, 2e-6, false},
 		{"small", Fast, mixtureSmall, []int{1, 3, 8, 64}, 1e-3, false},

@@ -17,7 +17,8 @@ import (
 // silicon says that the tests run on a real device (ROUNDHOUSE_GPU=1).
 func silicon() bool { return os.Getenv("ROUNDHOUSE_GPU") == "1" }
 
-// open opens the driver under test: the fake one, or the machine's own.
+// open opens the driver under test: the fake one, which may run
+// the kernels' own sources on the CPU (ROUNDHOUSE_HOST_KERNELS=1), or the machine's own.
 func open(t testing.TB) driver.Driver {
 	t.Helper()
 	if silicon() {
@@ -27,10 +28,7 @@ func open(t testing.TB) driver.Driver {
 		}
 		return d
 	}
-	fake, err := drivertest.New(drivertest.Options{Memory: 8 << 30})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fake := drivertest.Open(t, drivertest.Options{Memory: 8 << 30})
 	t.Cleanup(func() {
 		for _, problem := range fake.Problems() {
 			t.Error("driver:", problem)

@@ -17,6 +17,7 @@ type layout struct {
 	fast     bool
 	start    driver.Ptr
 	next     driver.Ptr // free from here
+	overflow driver.Ptr // uint32: see kernels.RepackArgs
 	vectors  map[*ops.Vector]driver.Ptr
 	matrices map[*ops.Matrix]*matrix
 	mixtures map[*ops.Matrix]*mixture
@@ -69,6 +70,7 @@ func lay(w ops.Weights, fast bool, start driver.Ptr) *layout {
 		matrices: make(map[*ops.Matrix]*matrix, len(w.Matrices)),
 		mixtures: make(map[*ops.Matrix]*mixture, len(w.Mixtures)),
 		sources:  make([]source, 0, len(w.Vectors)+2*len(w.Matrices))}
+	l.overflow = l.take(4)
 	for _, v := range w.Vectors {
 		l.vector(v)
 	}

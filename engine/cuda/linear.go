@@ -75,13 +75,6 @@ func fill(a *kernels.LinearArgs, i int, m *matrix, column int) {
 	*[]*uint32{&a.Column0, &a.Column1, &a.Column2}[i] = uint32(column)
 }
 
-func flag(on bool) uint32 {
-	if on {
-		return 1
-	}
-	return 0
-}
-
 // to is the same linear writing elsewhere, adding nothing.
 func (l *linear) to(out driver.Ptr) *linear {
 	other := *l

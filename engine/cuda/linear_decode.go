@@ -9,13 +9,18 @@ import (
 // kernels give a row the same bits.
 type decodeLinear struct {
 	kernels [4]kernel[kernels.LinearArgs] // by rows: decodeTiles
+	sms     uint32
 }
 
-// decodeTiles are the rows that each kernel takes.
-var decodeTiles = [4]int{8, 16, 32, decodeRows}
+// decodeTiles are the rows that each kernel takes; decodeBlocks is how many blocks
+// of it share a multiprocessor, by their registers.
+var (
+	decodeTiles  = [4]int{8, 16, 32, decodeRows}
+	decodeBlocks = [4]uint32{2, 2, 2, 1}
+)
 
-// Geometry of the decode kernels: threads of a block, which takes a slab, and what
-// the smallest adds to a row that it stages in shared memory.
+// Geometry of the decode kernels: threads of a block, and what the smallest
+// adds to a row that it stages in shared memory.
 const decodeThreads, decodePad = 256, 8
 
 // decodeShared is the most dynamic shared memory of the smallest: what a device of
@@ -23,6 +28,7 @@ const decodeThreads, decodePad = 256, 8
 const decodeShared = 94 << 10
 
 func (r *recorder) decodeLinear() (d decodeLinear) {
+	d.sms = uint32(r.b.properties.SMs)
 	for i, name := range [4]string{"rh_linear_decode8", "rh_linear_decode16", "rh_linear_decode32", "rh_linear_decode64"} {
 		shared := 0
 		if i == 0 {
@@ -42,6 +48,7 @@ func (d decodeLinear) launch(p *pass, args kernels.LinearArgs) error {
 	for decodeTiles[i] < int(args.Rows) || i == 0 && shared > decodeShared {
 		i, shared = i+1, 0
 	}
-	grid := driver.Dim{args.Count0 + args.Count1 + args.Count2, 1, 1}
+	slabs := args.Count0 + args.Count1 + args.Count2
+	grid := driver.Dim{min(slabs, decodeBlocks[i]*d.sms), 1, 1}
 	return d.kernels[i].launch(p, grid, driver.Dim{decodeThreads, 1, 1}, shared, args)
 }

@@ -64,12 +64,12 @@ func cutBatches(sources []source, size int) []batch {
 	for i := range sources {
 		s := &sources[i]
 		for low := int64(0); low < s.bytes; {
-			left := size - used - (len(parts)-first+1)*pieceBytes
+			left := (size - used - (len(parts)-first+1)*pieceBytes) &^ 15
 			n := s.bytes - low
 			if n > int64(left) {
 				n = int64(left/s.unit) * int64(s.unit)
 			}
-			if whole := s.bytes <= int64(size-pieceBytes); n <= 0 || whole && n < s.bytes || len(parts)-first == maxPieces {
+			if whole := s.bytes <= int64((size-pieceBytes)&^15); n <= 0 || whole && n < s.bytes || len(parts)-first == maxPieces {
 				flush()
 				continue
 			}
@@ -107,7 +107,7 @@ func (b *Backend) load(ctx context.Context, l *layout, o loading, report func(do
 	size := o.bufferFor(l.sources)
 	batches := cutBatches(l.sources, size)
 	o.buffers = min(o.buffers, len(batches))
-	r := &ring{b: b, batches: batches, jobs: make(chan int, o.buffers)}
+	r := &ring{b: b, batches: batches, overflow: l.overflow, jobs: make(chan int, o.buffers)}
 	defer func() { err = errors.Join(err, r.close()) }()
 	if err := r.open(o.buffers, size); err != nil {
 		return err
@@ -163,15 +163,6 @@ func (r *ring) open(stages, size int) (err error) {
 	if r.verdict, err = d.AllocHost(4); err != nil {
 		return err
 	}
-	if r.overflow, err = d.Alloc(4); err != nil {
-		return err
-	}
-	if err := r.b.zero(r.overflow, 4); err != nil {
-		return err
-	}
-	if err := d.Synchronise(r.b.stream); err != nil {
-		return err
-	}
 	for range stages {
 		r.stages = append(r.stages, stage{filled: make(chan error, 1)})
 		if err := r.stages[len(r.stages)-1].open(d, size); err != nil {
@@ -216,9 +207,6 @@ func (r *ring) close() error {
 		if s.host.Len() > 0 {
 			errs = append(errs, d.FreeHost(s.host))
 		}
-	}
-	if r.overflow != 0 {
-		errs = append(errs, d.Free(r.overflow))
 	}
 	if r.verdict.Len() > 0 {
 		errs = append(errs, d.FreeHost(r.verdict))
@@ -279,6 +267,9 @@ func (b *batch) fill(ctx context.Context, to []byte) (err error) {
 // the streams. Half a ring later its buffer is free again.
 func (r *ring) submit(ctx context.Context, i int) error {
 	d, s, b := r.b.driver, &r.stages[i%len(r.stages)], &r.batches[i]
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	select {
 	case err := <-s.filled:
 		if err != nil {

@@ -46,14 +46,16 @@ type pass struct {
 	overlap bool // launches may overlap the kernel before them
 
 	// tap hands rows x width values (F32) at an address to Step.Tap; nil when nobody
-	// looks. See ops.Step.
-	tap func(layer int, what string, width int, at driver.Ptr) error
+	// looks. See ops.Step. Of the pass's rows, the first live hold something, and asked
+	// rows of logits from firstAsked on are its own.
+	tap                     func(layer int, what string, rows, width int, at driver.Ptr) error
+	live, asked, firstAsked int
 }
 
-// look is tap, where there is one.
+// look is tap of all live rows, where there is one.
 func (p *pass) look(layer int, what string, width int, at driver.Ptr) error {
 	if p.tap == nil {
 		return nil
 	}
-	return p.tap(layer, what, width, at)
+	return p.tap(layer, what, p.live, width, at)
 }

@@ -302,24 +302,39 @@ func (p *program) replay(step *ops.Step, pass *pass, pieces []piece, rows int, p
 		pass.rows, pass.segments, pass.wanted = p.graphs[at].rows, p.graphs[at].rows, p.graphs[at].rows
 	}
 	if step.Tap != nil {
-		live := 0
-		for _, at := range pieces {
-			live += at.len
-		}
-		pass.tap = func(layer int, what string, width int, from driver.Ptr) error {
-			raw := make([]byte, 4*live*width)
-			if err := p.b.read(raw, from); err != nil {
-				return err
-			}
-			values := make([]float32, live*width)
-			for i := range values {
-				values[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-			}
-			step.Tap(layer, what, width, values)
-			return nil
-		}
+		p.tap(step, pass, pieces)
 	}
 	return p.launch(pass)
+}
+
+// tap lets Step.Tap look into a pass.
+func (p *program) tap(step *ops.Step, pass *pass, pieces []piece) {
+	for i, at := range pieces {
+		before := 0
+		for _, offset := range at.segment.Logits {
+			if offset >= at.offset && offset < at.offset+at.len {
+				pass.asked++
+			} else if offset < at.offset {
+				before++
+			}
+		}
+		if i == 0 {
+			pass.firstAsked = at.logits + before
+		}
+		pass.live += at.len
+	}
+	pass.tap = func(layer int, what string, rows, width int, from driver.Ptr) error {
+		raw := make([]byte, 4*rows*width)
+		if err := p.b.read(raw, from); err != nil {
+			return err
+		}
+		values := make([]float32, rows*width)
+		for i := range values {
+			values[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+		}
+		step.Tap(layer, what, width, values)
+		return nil
+	}
 }
 
 // launch runs the phases one by one.

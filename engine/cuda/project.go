@@ -112,6 +112,9 @@ func (r *recorder) Logits(a ops.LogitsArgs) {
 		if err := head.runRaw(p, in); err != nil {
 			return err
 		}
-		return head.tiles(p, in)
+		if err := head.tiles(p, in); err != nil || p.tap == nil {
+			return err
+		}
+		return p.tap(-1, "logits", p.asked, a.Head.N, after(at(a.Logits), ops.F32, p.firstAsked*a.Head.N))
 	})
 }

@@ -16,17 +16,20 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/roundhouse-ai/roundhouse/kernels/host"
 )
 
 func main() {
 	headers := flag.Bool("headers", false, "write include/rh/check_*.cuh alone, as go generate asks")
 	force := flag.Bool("force", false, "compile every image, up to date or not")
 	check := flag.Bool("check", false, "compile one architecture anew and compare it with the images, which stay as they are")
+	program := flag.String("host", "", "compile the kernels for this machine's CPU instead, into this file (needs g++)")
 	jobs := flag.Int("jobs", runtime.NumCPU(), "compilations at a time")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, options{*headers, *force, *check, max(1, *jobs)}); err != nil {
+	if err := run(ctx, options{*headers, *force, *check, *program, max(1, *jobs)}); err != nil {
 		fmt.Fprintln(os.Stderr, "kernels/build:", err)
 		os.Exit(1)
 	}
@@ -34,6 +37,7 @@ func main() {
 
 type options struct {
 	headers, force, check bool
+	host                  string
 	jobs                  int
 }
 
@@ -41,6 +45,9 @@ func run(ctx context.Context, o options) error {
 	root, err := folder(ctx)
 	if err != nil {
 		return err
+	}
+	if o.host != "" {
+		return host.Copy(ctx, host.Options{Kernels: root, Jobs: o.jobs}, o.host)
 	}
 	if o.check {
 		return runCheck(ctx, root, o.jobs)

@@ -11,7 +11,8 @@ import (
 // a row here, and a thought about its place.
 var rooms = map[string][]string{
 	"kernels":       {},
-	"kernels/build": {"kernels"},
+	"kernels/build": {"kernels", "kernels/host"},
+	"kernels/host":  {},
 	"web":           {},
 
 	"engine": {
@@ -28,7 +29,7 @@ var rooms = map[string][]string{
 	"engine/cpu/simd/asm":      {"engine/cpu/simd/asm/..."}, // a module of its own
 	"engine/cuda":              {"engine/ops", "engine/cuda/driver", "kernels"},
 	"engine/cuda/driver":       {},
-	"engine/cuda/drivertest":   {"engine/cpu", "engine/ops", "engine/sample", "engine/cuda/driver", "kernels"},
+	"engine/cuda/drivertest":   {"engine/cpu", "engine/ops", "engine/sample", "engine/cuda/driver", "kernels", "kernels/host"},
 	"engine/cache":             {"engine/ops"},
 	"engine/sample":            {"engine/hook", "engine/ops", "engine/cpu/simd"},
 	"engine/grammar":           {"engine/hook"},

@@ -38,11 +38,7 @@ func each(t *testing.T, test func(m *machine)) {
 
 func newFake(t *testing.T) *drivertest.Fake {
 	t.Helper()
-	fake, err := drivertest.New(drivertest.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fake
+	return drivertest.Open(t, drivertest.Options{})
 }
 
 func device(t *testing.T) driver.Driver {

@@ -354,32 +354,42 @@ type slabWeights struct {
 
 // outputs are the products of an expert's rows with x, slab after slab.
 func (w slabWeights) outputs(m Memory, id int, x []float64) ([]float32, error) {
-	out := make([]float32, 0, 16*w.count)
+	const rows = 16
+	type place struct{ at, shift int }
+	places := make([]place, 0, rows*len(x)) // of each row's values in any slab
+	for g := range rows {
+		for k := range x {
+			if w.bits == 16 {
+				places = append(places, place{HalfAt(g, k), 0})
+			} else {
+				at, shift := CodeAt(w.bits, g, k)
+				places = append(places, place{at, shift})
+			}
+		}
+	}
+	out := make([]float32, 0, rows*w.count)
 	for slab := range w.count {
 		data, err := Slice[byte](m, w.at+uint64(id)*w.expert+uint64(slab*w.stride), w.stride)
 		if err != nil {
 			return nil, err
 		}
-		for g := range 16 {
-			sum := 0.0
+		for g := range rows {
+			sum, scale := 0.0, 1.0
 			for k, v := range x {
-				sum += v * slabValue(data, w.bits, g, k, w.inputs)
+				p := places[g*len(x)+k]
+				if w.bits == 16 {
+					sum += v * float64(ops.Half(binary.LittleEndian.Uint16(data[p.at:])))
+					continue
+				}
+				if k%128 == 0 {
+					scale = float64(ops.Half(binary.LittleEndian.Uint16(data[rows*w.inputs*w.bits/8+(k/128*rows+g)*2:])))
+				}
+				sum += v * scale * float64(int(data[p.at]>>p.shift)&(1<<w.bits-1)-1<<(w.bits-1))
 			}
 			out = append(out, float32(sum))
 		}
 	}
 	return out, nil
-}
-
-// slabValue is the weight of row g, input k of a slab.
-func slabValue(slab []byte, bits, g, k, inputs int) float64 {
-	if bits == 16 {
-		return float64(ops.Half(binary.LittleEndian.Uint16(slab[HalfAt(g, k):])))
-	}
-	at, shift := CodeAt(bits, g, k)
-	code := int(slab[at]>>shift)&(1<<bits-1) - 1<<(bits-1)
-	scale := slab[16*inputs*bits/8+(k/128*16+g)*2:]
-	return float64(ops.Half(binary.LittleEndian.Uint16(scale))) * float64(code)
 }
 
 // activations are n half activations at an address.
@@ -434,7 +444,7 @@ func slabGateUp(m Memory, l driver.Launch, a kernels.ExpertsArgs) error {
 
 func slabDown(m Memory, l driver.Launch, a kernels.ExpertsArgs) error {
 	k := int(a.K)
-	if want := 32 * (a.K + 1); l.Block[0] != want {
+	if want := 32 * (a.K + 2); l.Block[0] != want {
 		return fmt.Errorf("a block of %d threads, not %d", l.Block[0], want)
 	}
 	c := combined{m, a.Weights, a.Gate, a.Steer, a.Out, a.SteerStride, a.Stage, int(a.Experts), int(a.Hidden),

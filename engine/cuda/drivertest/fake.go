@@ -19,6 +19,7 @@ import (
 
 	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
 	"github.com/roundhouse-ai/roundhouse/kernels"
+	"github.com/roundhouse-ai/roundhouse/kernels/host"
 )
 
 // Options describe the device to pretend. Zero fields take the value named.
@@ -26,6 +27,12 @@ type Options struct {
 	Memory  int64          // bytes: 1 GiB
 	Version driver.Version // driver.Needed
 	Arch    int            // 90
+	// Host runs the kernels' own sources, compiled for this machine's CPU, instead
+	// of their arithmetic in Go; where that cannot be done New gives
+	// host.ErrUnavailable. Close ends the process that runs them.
+	Host bool
+	// Sanitize compiles them with AddressSanitizer.
+	Sanitize bool
 }
 
 // Fake implements driver.Driver. Its methods may be called from several
@@ -76,11 +83,29 @@ func New(o Options) (*Fake, error) {
 	if err := driver.CheckVersion(o.Version); err != nil {
 		return nil, err
 	}
+	var device *hostDevice
+	if o.Host {
+		var err error
+		if device, err = startHost(host.Options{Sanitize: o.Sanitize}); err != nil {
+			return nil, err
+		}
+	}
 	return &Fake{
-		options: o, kernels: arithmetic(), memory: memory{limit: o.Memory},
+		options: o, kernels: arithmetic(), memory: memory{limit: o.Memory, device: device},
 		modules: map[driver.Module]map[string]kernels.Kernel{}, functions: map[driver.Function]*function{},
 		streams: map[driver.Stream]*stream{}, events: map[driver.Event]*event{}, graphs: map[driver.Graph][]operation{},
 	}, nil
+}
+
+// Close ends the process of a host device; other drivers have none. Nothing may be
+// called, and no memory of the driver's used, after it.
+func (f *Fake) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.memory.device == nil {
+		return nil
+	}
+	return f.memory.device.close()
 }
 
 // Register gives a kernel its arithmetic, in place of what it had.

@@ -14,7 +14,8 @@ import (
 type memory struct {
 	limit, used int64
 	last        driver.Ptr
-	blocks      []*block // by address, freed ones too
+	device      *hostDevice // nil: blocks lie in the Go heap
+	blocks      []*block    // by address, freed ones too
 }
 
 type block struct {
@@ -31,7 +32,10 @@ const firstAddress driver.Ptr = 0x7f00_0000_0000
 const alignment = 512
 
 // add makes a block of host or device memory.
-func (m *memory) add(size int64, host bool) *block {
+func (m *memory) add(size int64, host bool) (*block, error) {
+	if m.device != nil {
+		return m.addGuarded(size, host)
+	}
 	words := make([]uint64, (size+7)/8) // so that every number in it lies at its border
 	base := max(m.last, firstAddress)
 	m.last = base + driver.Ptr((size+2*alignment-1)/alignment*alignment)
@@ -40,7 +44,25 @@ func (m *memory) add(size int64, host bool) *block {
 	if !host {
 		m.used += size
 	}
-	return b
+	return b, nil
+}
+
+// addGuarded makes a block that ends with its last page, as far as alignment
+// lets it: the page behind has no access for kernels.
+func (m *memory) addGuarded(size int64, host bool) (*block, error) {
+	base := max(m.last, hostAddress)
+	whole := (size + alignment - 1) / alignment * alignment
+	end := base + driver.Ptr((whole+pageSize-1)/pageSize*pageSize)
+	b := &block{base: end - driver.Ptr(whole), size: size, host: host}
+	if err := m.device.alloc(b); err != nil {
+		return nil, err
+	}
+	m.last = end + pageSize
+	m.blocks = append(m.blocks, b)
+	if !host {
+		m.used += size
+	}
+	return b, nil
 }
 
 // find is the block that holds an address, or the last one below it.
@@ -91,7 +113,11 @@ func (f *Fake) Alloc(bytes int64) (driver.Ptr, error) {
 	if free := f.memory.limit - f.memory.used; bytes > free {
 		return 0, &driver.Error{Code: driver.OutOfMemory, Call: "cuMemAlloc_v2", Detail: fmt.Sprintf("%d bytes asked, %d of %d free", bytes, free, f.memory.limit)}
 	}
-	return f.memory.add(bytes, false).base, nil
+	b, err := f.memory.add(bytes, false)
+	if err != nil {
+		return 0, &driver.Error{Code: driver.OutOfMemory, Call: "cuMemAlloc_v2", Detail: err.Error()}
+	}
+	return b.base, nil
 }
 
 // Free implements driver.Driver.
@@ -107,7 +133,10 @@ func (f *Fake) AllocHost(bytes int) (driver.Host, error) {
 	if bytes <= 0 {
 		return driver.Host{}, &driver.Error{Code: driver.InvalidValue, Call: "cuMemHostAlloc", Detail: fmt.Sprintf("%d bytes asked", bytes)}
 	}
-	b := f.memory.add(int64(bytes), true)
+	b, err := f.memory.add(int64(bytes), true)
+	if err != nil {
+		return driver.Host{}, &driver.Error{Code: driver.OutOfMemory, Call: "cuMemHostAlloc", Detail: err.Error()}
+	}
 	return driver.HostMemory(b.data, b.base), nil
 }
 
@@ -123,6 +152,11 @@ func (f *Fake) free(call string, p driver.Ptr, host bool) error {
 		return f.wrong(call, driver.InvalidValue, "%#x is no allocation, or was freed before", uint64(p))
 	}
 	b.data = nil
+	if f.memory.device != nil {
+		if written := f.memory.device.free(b); written != nil {
+			f.misuse = append(f.misuse, call+": "+written.Error())
+		}
+	}
 	if !host {
 		f.memory.used -= b.size
 	}

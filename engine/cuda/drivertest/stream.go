@@ -357,6 +357,9 @@ func (f *Fake) Launch(l *driver.Launch) error {
 		if _, loaded := f.modules[function.module]; !loaded {
 			return fmt.Errorf("the module was unloaded before the kernel ran")
 		}
+		if f.memory.device != nil {
+			return f.memory.device.launch(&f.memory, function.Name, launch)
+		}
 		return kernel(Memory{&f.memory}, launch)
 	}})
 	return nil
@@ -386,7 +389,7 @@ func (f *Fake) judge(function *function, l *driver.Launch) error {
 		return fail(driver.InvalidValue, "%d bytes of shared memory, %d are allowed", l.Shared, function.shared)
 	case f.options.Arch < function.MinArch:
 		return fail(driver.NotSupported, "it does nothing below architecture %d, this is %d", function.MinArch, f.options.Arch)
-	case f.kernels[function.Name] == nil:
+	case f.kernels[function.Name] == nil && !f.options.Host:
 		return fail(driver.NotSupported, "no arithmetic in Go: Register it")
 	}
 	return nil
