@@ -11,6 +11,11 @@ import (
 	"github.com/roundhouse-ai/roundhouse/kernels"
 )
 
+var (
+	mixtureFew  = mixtureShape{hidden: 128, width: 128, inner: 256, experts: 12, k: 3, bits: []int{4}, sharedBits: []int{8}, group: 128, renormalise: true}
+	mixtureWide = mixtureShape{hidden: 384, width: 256, inner: 128, experts: 4, k: 2, bits: []int{8}, sharedBits: []int{4}, group: 128}
+)
+
 // prompt is a step of one prefill segment.
 func prompt(rows int) *ops.Step {
 	s := ops.Segment{Kind: ops.Prefill, Len: rows}
@@ -27,9 +32,9 @@ func TestPrefillExperts(t *testing.T) {
 		rows  []int
 		large bool
 	}{
-		{"small", mixtureSmall, []int{1, 7, 64, 100, 300}, false},
+		{"few", mixtureFew, []int{1, 7, 64, 100, 300}, false},
 		{"dense", mixtureDense, []int{1, 70}, false},
-		{"eight bits", mixtureEight, []int{3, 130}, false},
+		{"eight bits", mixtureWide, []int{3, 130}, false},
 		{"model", mixtureModel, []int{1, 300, 2048, 3000}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -49,12 +54,12 @@ func TestPrefillExperts(t *testing.T) {
 // All rows may choose the same experts, and most experts nobody.
 func TestPrefillExpertsCrowded(t *testing.T) {
 	const rows = 150
-	w := newMixture(t, Fast, mixtureSmall, rows)
+	w := newMixture(t, Fast, mixtureFew, rows)
 	in := w.inputs(rows)
 	for layer := range in.logits {
 		for row := range rows {
 			for rank := range w.k {
-				in.logits[layer][row*w.experts+7*rank] = 100 - float32(rank)
+				in.logits[layer][row*w.experts+3*rank] = 100 - float32(rank)
 			}
 		}
 	}
@@ -65,7 +70,7 @@ func TestPrefillExpertsCrowded(t *testing.T) {
 // Rows may choose fewer experts, or no shared one, and a vector may be added.
 func TestPrefillExpertsSteered(t *testing.T) {
 	const rows = 90
-	w := newMixture(t, Fast, mixtureSmall, rows)
+	w := newMixture(t, Fast, mixtureFew, rows)
 	in := w.inputs(rows)
 	vector := make([]float32, w.hidden)
 	for i := range vector {
@@ -83,7 +88,7 @@ func TestPrefillExpertsSteered(t *testing.T) {
 // A row has the same bits in a prompt and in either half of it.
 func TestPrefillExpertsAloneAsTogether(t *testing.T) {
 	const rows = 140
-	w := newMixture(t, Fast, mixtureSmall, rows)
+	w := newMixture(t, Fast, mixtureFew, rows)
 	in := w.inputs(rows)
 	w.run(in, prompt(rows))
 	_, together := w.live(w.x, rows, w.hidden)
@@ -109,7 +114,7 @@ func TestPrefillExpertsAloneAsTogether(t *testing.T) {
 // Taps of a prompt show what the CPU's show.
 func TestPrefillExpertsTaps(t *testing.T) {
 	const rows = 66
-	w := newMixture(t, Fast, mixtureSmall, rows)
+	w := newMixture(t, Fast, mixtureFew, rows)
 	step, seen := prompt(rows), map[string][]float32{}
 	step.Tap = func(layer int, what string, width int, data []float32) {
 		key := fmt.Sprintf("%d %s %d", layer, what, width)
