@@ -36,7 +36,8 @@
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __grid_constant__
-#define __align__(n) alignas(n)
+#define __align__(n) __attribute__((aligned(n)))
+#define alignas(n) __attribute__((aligned(n)))  // which may stand behind `static`
 #define __restrict__
 
 // The build turns `extern __shared__ T name[]` into this.
