@@ -9,14 +9,14 @@ import (
 	"github.com/roundhouse-ai/roundhouse/kernels"
 )
 
-// slabs is a matrix in slabs, as products of the prefill class read it.
-type slabs struct {
+// tiles is a matrix in slabs, as products of the prefill class read it.
+type tiles struct {
 	data                   []byte
 	count, bits, stride, k int
 }
 
-func slabsAt(m Memory, at uint64, count, bits, stride, k uint32) (slabs, error) {
-	s := slabs{count: int(count), bits: int(bits), stride: int(stride), k: int(k)}
+func tilesAt(m Memory, at uint64, count, bits, stride, k uint32) (tiles, error) {
+	s := tiles{count: int(count), bits: int(bits), stride: int(stride), k: int(k)}
 	if s.k%64 != 0 || s.bits < 16 && s.k%128 != 0 {
 		return s, fmt.Errorf("slabs of %d bits with %d inputs", s.bits, s.k)
 	}
@@ -26,7 +26,7 @@ func slabsAt(m Memory, at uint64, count, bits, stride, k uint32) (slabs, error) 
 }
 
 // row writes the weights of row g of a slab: codes times their scale, in fp16.
-func (s slabs) row(dst []float32, slab, g int) {
+func (s tiles) row(dst []float32, slab, g int) {
 	data := s.data[slab*s.stride:][:s.stride]
 	for k := range dst[:s.k] {
 		if s.bits == 16 {
@@ -42,7 +42,7 @@ func (s slabs) row(dst []float32, slab, g int) {
 
 // times gives the product of every row of every slab with each of some half
 // activations, in their order of k.
-func (s slabs) times(x [][]float32, put func(token, slab, g int, sum float32)) {
+func (s tiles) times(x [][]float32, put func(token, slab, g int, sum float32)) {
 	w := make([]float32, s.k)
 	for i := range s.count * 16 {
 		s.row(w, i/16, i%16)
@@ -63,8 +63,8 @@ func dot(w, x []float32) float32 {
 	return sum
 }
 
-// halves are n half activations at an address, still scaled.
-func halves(m Memory, at uint64, n int) ([]float32, error) {
+// halfRow is n half activations at an address, still scaled.
+func halfRow(m Memory, at uint64, n int) ([]float32, error) {
 	stored, err := Slice[uint16](m, at, n)
 	values := make([]float32, len(stored))
 	for i, h := range stored {
@@ -93,7 +93,7 @@ func linearPrefill(m Memory, a kernels.LinearArgs) error {
 			if plane == 0 {
 				continue
 			}
-			values, err := halves(m, plane+uint64(from.Row)*uint64(a.K)*2, int(a.K))
+			values, err := halfRow(m, plane+uint64(from.Row)*uint64(a.K)*2, int(a.K))
 			if err != nil {
 				return err
 			}
@@ -113,7 +113,7 @@ func linearPrefill(m Memory, a kernels.LinearArgs) error {
 		if part.count == 0 {
 			continue
 		}
-		s, err := slabsAt(m, part.at, part.count, part.bits, part.bytes, a.K)
+		s, err := tilesAt(m, part.at, part.count, part.bits, part.bytes, a.K)
 		errs = append(errs, err)
 		out := make([][]float32, len(to))
 		for i, row := range to {
