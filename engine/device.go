@@ -16,9 +16,6 @@ import (
 // only a new process can go on.
 var ErrDeviceLost = driver.ErrDeviceLost
 
-// openDriver opens the machine's driver; tests put a fake one here.
-var openDriver = driver.Open
-
 // machineFor opens what Options.Device names. Where nothing is named, that is the
 // first NVIDIA device, or the CPU when there is none: then note says why.
 func machineFor(o *Options) (b ops.Backend, note string, err error) {
@@ -63,9 +60,12 @@ func parseDevice(name string) (kind string, ordinal int, err error) {
 }
 
 func openCUDA(o *Options, ordinal int) (ops.Backend, error) {
-	d, err := openDriver()
-	if err != nil {
-		return nil, err
+	d := o.Driver
+	if d == nil {
+		var err error
+		if d, err = driver.Open(); err != nil {
+			return nil, err
+		}
 	}
 	b, err := cuda.New(d, cuda.Options{Device: ordinal, Numerics: cuda.Numerics(o.Numerics), Kernels: o.Kernels, Streams: o.Streams})
 	if err != nil {

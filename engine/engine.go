@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 	"github.com/roundhouse-ai/roundhouse/engine/sample"
 )
@@ -20,6 +21,9 @@ type Options struct {
 	// Device is "cpu", "cuda" or "cuda:N"; "" or "auto" for the first NVIDIA device,
 	// or the CPU where there is none.
 	Device string
+	// Driver of CUDA; nil for the machine's own. Package drivertest has one that needs
+	// no GPU.
+	Driver driver.Driver
 	// Threads of the CPU engine; 0 for one a core.
 	Threads int
 	// Kernels of the CPU engine: "portable", "avx2" or "avx512"; of the CUDA engine:

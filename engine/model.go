@@ -43,6 +43,7 @@ type Model struct {
 	special   *chat.Map
 	chunk     int
 	streams   int
+	kv        ops.Type
 
 	backend ops.Backend
 	arenas  []ops.Arena
@@ -210,7 +211,7 @@ func (m *Model) text(fsys fs.FS) error {
 }
 
 // limits fills in the options' defaults and checks the memory they ask for.
-func (m *Model) limits(opts *Options) error {
+func (m *Model) limits(opts *Options) (err error) {
 	if opts.Context == 0 {
 		opts.Context = min(m.cfg.Context, defaultContext)
 	}
@@ -236,16 +237,32 @@ func (m *Model) limits(opts *Options) error {
 	if opts.Queue < 0 || !slices.Contains([]string{"", "swap", "rebuild"}, opts.Overcommit) {
 		return fmt.Errorf("queue of %d requests with overcommit %q: the queue must be positive, overcommit \"\", \"swap\" or \"rebuild\"", opts.Queue, opts.Overcommit)
 	}
+	if m.kv, err = kvType(opts.KV, m.backend.Caps()); err != nil {
+		return err
+	}
 	m.info.Context, m.chunk, m.streams = opts.Context, opts.PrefillChunk, opts.Streams
 	for _, w := range m.weights.All.Matrices {
 		m.info.WeightBytes += w.Bytes()
 	}
-	need := m.info.WeightBytes + m.cfg.Shape().StateBytes()*int64(opts.Streams) + m.cfg.BufferBytes(m.stepRows())
+	need := m.info.WeightBytes + m.shape().StateBytes()*int64(opts.Streams) + m.cfg.BufferBytes(m.stepRows())
 	if free, ok := hostmem.Available(); ok && need > free && !opts.IgnoreMemory {
 		return fmt.Errorf("the model needs %.1f GB of memory (weights %.1f GB), %.1f GB are free: close other programs, lower the context or the streams, or use a machine with more memory",
 			float64(need)/1e9, float64(m.info.WeightBytes)/1e9, float64(free)/1e9)
 	}
 	return nil
+}
+
+// shape and draftShape say what the layers keep, with the KV type in force.
+func (m *Model) shape() cache.Shape {
+	s := m.cfg.Shape()
+	s.KV = m.kv
+	return s
+}
+
+func (m *Model) draftShape() cache.Shape {
+	s := m.cfg.DraftShape()
+	s.KV = m.kv
+	return s
 }
 
 // stepRows returns the most token rows of a step, and the most with logits: a chunk
@@ -262,11 +279,11 @@ func (m *Model) record(pages int) error {
 	if m.buffers, err = qwen3next.NewBuffers(memory, m.cfg, rows, withLogits); err != nil {
 		return err
 	}
-	if m.main, err = m.stack("cache", m.cfg.Shape(), pages, qwen3next.Forward); err != nil {
+	if m.main, err = m.stack("cache", m.shape(), pages, qwen3next.Forward); err != nil {
 		return err
 	}
 	if m.weights.Draft != nil {
-		if m.draft, err = m.stack("draft cache", m.cfg.DraftShape(), pages, qwen3next.Draft); err != nil {
+		if m.draft, err = m.stack("draft cache", m.draftShape(), pages, qwen3next.Draft); err != nil {
 			return err
 		}
 	}

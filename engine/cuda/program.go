@@ -85,7 +85,9 @@ func (p *program) open(r *recorder) error {
 	p.phases, p.vocab, p.reads, p.steer = r.phases, r.vocab, r.reads, r.steer
 	p.layers, p.k = r.layers, r.k
 	p.prepare, p.collect = r.prepare, r.collect
-	p.wanted = max(r.wanted, 1)
+	if p.wanted = r.wanted; p.wanted == 0 { // nothing makes logits: what is asked for plays no part
+		p.wanted = p.rows + decodeRows
+	}
 	alloc := func(what string, bytes int64) (at_ driver.Ptr, err error) {
 		if bytes == 0 {
 			return 0, nil

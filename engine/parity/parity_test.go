@@ -9,12 +9,23 @@ import (
 	"testing"
 
 	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/drivertest"
 	"github.com/roundhouse-ai/roundhouse/engine/ops/optest/shared"
 )
 
-func run(t *testing.T, model string, goldens fs.FS, golden string) *Report {
+// device opens the models of the tests in this file: the CPU, or with
+// ROUNDHOUSE_GPU=1 the machine's GPU.
+func device() string {
+	if os.Getenv("ROUNDHOUSE_GPU") == "1" {
+		return "cuda"
+	}
+	return "cpu"
+}
+
+func run(t *testing.T, model string, goldens fs.FS, golden string, opts engine.Options) *Report {
 	t.Helper()
-	m, err := engine.Open(context.Background(), os.DirFS(model), engine.Options{Name: filepath.Base(model), Numerics: "exact"})
+	opts.Name, opts.Numerics = filepath.Base(model), "exact"
+	m, err := engine.Open(context.Background(), os.DirFS(model), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +43,13 @@ func run(t *testing.T, model string, goldens fs.FS, golden string) *Report {
 }
 
 func check(t *testing.T, model string, goldens fs.FS, golden string) {
-	report := run(t, model, goldens, golden)
+	t.Helper()
+	checkOn(t, model, goldens, golden, engine.Options{Device: device()})
+}
+
+func checkOn(t *testing.T, model string, goldens fs.FS, golden string, opts engine.Options) {
+	t.Helper()
+	report := run(t, model, goldens, golden, opts)
 	for _, row := range report.Rows {
 		if !row.OK {
 			t.Errorf("%s: max abs %.3g (tolerance %.3g) cosine %.6f %s", row.Tensor, row.MaxAbs, row.Tolerance, row.Cosine, row.Note)
@@ -59,6 +76,32 @@ func TestGoldensCommitted(t *testing.T) {
 	} {
 		t.Run(test.model+"/"+test.golden, func(t *testing.T) {
 			check(t, filepath.Join(data, "models", test.model), goldens, test.golden)
+		})
+	}
+}
+
+// The same through the CUDA engine on a driver without a GPU.
+func TestGoldensOnFakeDriver(t *testing.T) {
+	const data = "../ops/optest/testdata"
+	goldens, err := shared.Unzip(filepath.Join(data, "goldens"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ model, golden string }{
+		{"int4-mixed-2026", "int4-mixed-2026"},
+		{"int4-mixed-2026", "int4-mixed-2026-mtp"},
+		{"int4-awq", "int4-awq"},
+		{"int4-asym-gptq", "int4-awq"},
+	} {
+		t.Run(test.model+"/"+test.golden, func(t *testing.T) {
+			fake, err := drivertest.New(drivertest.Options{Memory: 4 << 30})
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkOn(t, filepath.Join(data, "models", test.model), goldens, test.golden, engine.Options{Device: "cuda", Driver: fake, Streams: 1, Context: 512, PrefillChunk: 256})
+			for _, problem := range fake.Problems() {
+				t.Error("driver:", problem)
+			}
 		})
 	}
 }
