@@ -56,6 +56,7 @@ func arithmetic() map[string]Kernel {
 		"rh_rmsnorm_generic": typed(rmsNorm),
 		"rh_linear_prefill":  typed(linearPrefill),
 		"rh_repack_pieces":   typed(repackPieces),
+		"rh_repack_random":   typed(repackRandom),
 		"rh_rmsnorm_half":    typed(normHalf),
 		"rh_embed_generic":   typed(embed),
 		"rh_linear_generic":  typed(linearGeneric),
