@@ -107,8 +107,8 @@ func packed(bits, k, count int, of func(slab, g int) (m *ops.Matrix, n int)) (sl
 	return s, data
 }
 
-// random makes a matrix of 4, 8 or 16 bits.
-func (s *stand) random(bits, k, n int) *ops.Matrix {
+// weight makes a matrix of 4, 8 or 16 bits.
+func (s *stand) weight(bits, k, n int) *ops.Matrix {
 	if bits == 16 {
 		return s.dense("dense", k, n)
 	}
@@ -180,7 +180,7 @@ func TestPrefillLinear(t *testing.T) {
 				if n == 0 {
 					continue
 				}
-				m := s.random([]int{c.bits0, c.bits1, c.bits2}[i], c.k, n)
+				m := s.weight([]int{c.bits0, c.bits1, c.bits2}[i], c.k, n)
 				slabs, data := packed(m.Bits, c.k, (n+slabRows-1)/slabRows, func(slab, g int) (*ops.Matrix, int) { return m, slab*slabRows + g })
 				*[]*uint64{&args.Slabs0, &args.Slabs1, &args.Slabs2}[i] = uint64(put(s, data))
 				*[]*uint32{&args.Count0, &args.Count1, &args.Count2}[i] = uint32(slabs.count)

@@ -25,6 +25,7 @@ func main() {
 	force := flag.Bool("force", false, "compile every image, up to date or not")
 	check := flag.Bool("check", false, "compile one architecture anew and compare it with the images, which stay as they are")
 	program := flag.String("host", "", "compile the kernels for this machine's CPU instead, into this file (needs g++)")
+	root := flag.String("root", "", "the kernels folder, where there is no Go to ask for it")
 	jobs := flag.Int("jobs", runtime.NumCPU(), "compilations at a time")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
