@@ -43,7 +43,9 @@ var Families = []Family{
 	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{})},
 	{"sample", structs(SampleArgs{}, SampleRow{}, SampleSeen{}, SampleBias{}, SamplePartial{}, SampleRunner{}, SampleRace{}, SampleResult{}, SamplePick{})},
 	{"delta", structs(DeltaArgs{}, ColumnsArgs{})},
-	{"repack", structs(RepackArgs{}, RepackPiece{})},
+	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{},
+		AttentionDecodeArgs{}, AttentionMergeArgs{}, AttentionPrefillArgs{})},
+	{"repack", structs(RepackArgs{}, RepackPiece{}, RandomArgs{}, RandomPiece{})},
 }
 
 // structs maps the types of values by name.

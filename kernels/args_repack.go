@@ -45,3 +45,34 @@ type RepackArgs struct {
 	Count    uint32
 	Pad      uint32
 }
+
+// What a RandomPiece fills.
+const (
+	RandomWords  = iota // N runs of Count 32-bit words, Stride bytes apart
+	RandomValues        // Count values of Type in a row
+	RandomScales        // fp16 of Count groups of N outputs, in slabs
+	RandomDense         // fp16 of N outputs of Count inputs, in slabs
+)
+
+// RandomPiece is a tensor to be made up where it lies. Value i of it comes from a
+// hash of Seed and i: words as they are, values as Centre plus Spread times a sum of
+// four uniform numbers of deviation 1, half of them negated where Signs is 1.
+type RandomPiece struct {
+	Dst            uint64 // the first value, or slab, or the scales of the first slab
+	Seed           uint64
+	Count          uint64
+	Kind           uint32
+	Type           uint32 // ops.Type
+	N              uint32
+	Stride         uint32
+	Side           uint32
+	Signs          uint32
+	Centre, Spread float32
+}
+
+// RandomArgs is the argument of rh_repack_random.
+type RandomArgs struct {
+	Pieces uint64 // RandomPiece[Count]
+	Count  uint32
+	Pad    uint32
+}

@@ -156,6 +156,55 @@ __device__ void dense(const RepackPiece &p, const uint8_t *from, uint32_t *overf
     }
 }
 
+// random is 64 bits for number i of a stream (splitmix64).
+__device__ __forceinline__ uint64_t random(uint64_t seed, uint64_t i) {
+    uint64_t z = seed + (i + 1) * 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+}
+
+// made is value i of a piece. The sum of four numbers of 16 bits has the deviation
+// 65536 / sqrt(3). Nothing is fused, so that the value is the same anywhere.
+__device__ __forceinline__ float made(const RandomPiece &p, uint64_t i) {
+    const uint64_t r = random(p.seed, i);
+    const int32_t sum = int32_t((r & 0xffff) + (r >> 16 & 0xffff) + (r >> 32 & 0xffff) + (r >> 48)) - 2 * 65535;
+    const float v = __fadd_rn(p.centre, __fmul_rn(p.spread, __fmul_rn(float(sum), 2.6428964e-05f)));
+    return p.signs && (r >> 20 & 1) ? -v : v;
+}
+
+// made_slab is where output n of a piece has its slab, and row its row there.
+__device__ __forceinline__ uint8_t *made_slab(const RandomPiece &p, uint32_t n, uint32_t &row) {
+    const uint32_t per = p.side == kRepackPlain ? 16 : 8;
+    row = n % per + (p.side == kRepackUp ? 8 : 0);
+    return p.dst + uint64_t(n / per) * p.stride;
+}
+
+__device__ void make(const RandomPiece &p, uint64_t i) {
+    uint32_t row;
+    switch (p.kind) {
+        case kRandomWords:
+            reinterpret_cast<uint32_t *>(p.dst + i / p.count * p.stride)[i % p.count] = uint32_t(random(p.seed, i));
+            break;
+        case kRandomValues:
+            if (p.type == 0) reinterpret_cast<float *>(p.dst)[i] = made(p, i);
+            else if (p.type == 1) reinterpret_cast<__half *>(p.dst)[i] = __float2half_rn(made(p, i));
+            else reinterpret_cast<uint16_t *>(p.dst)[i] = uint16_t(__float_as_uint(made(p, i)) >> 16);
+            break;
+        case kRandomScales: {
+            __half *slab = reinterpret_cast<__half *>(made_slab(p, uint32_t(i % p.n), row));
+            slab[i / p.n * 16 + row] = __float2half_rn(made(p, i));
+            break;
+        }
+        default: {
+            const uint32_t k = uint32_t(i % p.count);
+            uint8_t *slab = made_slab(p, uint32_t(i / p.count), row);
+            const uint32_t at = k / 16 * 256 + (row % 8 * 4 + k % 16 / 4) * 8 + (k % 4 / 2 * 2 + row / 8) * 2 + k % 2;
+            reinterpret_cast<__half *>(slab)[at] = __float2half_rn(made(p, i));
+        }
+    }
+}
+
 }  // namespace rh
 
 // Grid: x shares the pieces out, y the work of each. Block: whole warps.
@@ -173,5 +222,16 @@ RH_KERNEL(rh_repack_pieces, rh::RepackArgs, 80, 256) {
             case rh::kRepackDense: rh::dense(p, from, a.overflow); break;
             default: rh::packed(p, from, tile);
         }
+    }
+}
+
+// Grid: x shares the pieces out, y the numbers of each.
+RH_KERNEL(rh_repack_random, rh::RandomArgs, 80, 256) {
+    rh::ptx::grid_wait();
+    rh::ptx::grid_release();
+    for (uint32_t i = blockIdx.x; i < a.count; i += gridDim.x) {
+        const rh::RandomPiece p = a.pieces[i];
+        const uint64_t all = p.kind == rh::kRandomValues ? p.count : p.count * p.n;
+        for (uint64_t j = blockIdx.y * blockDim.x + threadIdx.x; j < all; j += uint64_t(gridDim.y) * blockDim.x) rh::make(p, j);
     }
 }

@@ -24,9 +24,23 @@ type layout struct {
 	sources  []source
 }
 
+// content says which tensor of a module a source is.
+type content uint8
+
+const (
+	values content = iota // of a vector, or a dense weight
+	codes
+	scales
+	zeros
+	order
+	table // of experts: no tensor of a checkpoint, its bytes are at hand
+)
+
 // source is one tensor on its way.
 type source struct {
 	name  string // of its module
+	of    content
+	m     *ops.Matrix // nil for vectors and tables
 	from  ops.Extent
 	bytes int64               // as its shape asks for
 	piece kernels.RepackPiece // but for what cutting decides
@@ -146,38 +160,50 @@ func (l *layout) matrix(m *ops.Matrix, bits int) *matrix {
 
 // raw lays a weight out as its checkpoint has it.
 func (l *layout) raw(m *ops.Matrix) (r raw) {
-	copied := func(from ops.Extent, bytes int64) driver.Ptr {
+	copied := func(of content, from ops.Extent, bytes int64) driver.Ptr {
 		if bytes == 0 {
 			return 0
 		}
 		at := l.take(bytes)
-		l.copied(m.Name, from, bytes, at)
+		l.copied(source{name: m.Name, of: of, m: m, from: from, bytes: bytes}, at)
 		return at
 	}
-	words, scales, zeros, groups := storedBytes(m)
-	return raw{copied(m.Weight, words), copied(m.Scales, scales), copied(m.QZeros, zeros), copied(m.GroupOf, groups)}
+	words := codes
+	if m.Layout == ops.Dense {
+		words = values
+	}
+	sizes := storedBytes(m)
+	return raw{copied(words, m.Weight, sizes[0]), copied(scales, m.Scales, sizes[1]),
+		copied(zeros, m.QZeros, sizes[2]), copied(order, m.GroupOf, sizes[3])}
 }
 
 // copied notes a source that stays as it is.
-func (l *layout) copied(name string, from ops.Extent, bytes int64, at driver.Ptr) {
-	l.sources = append(l.sources, source{name: name, from: from, bytes: bytes, count: int(bytes), unit: 16, step: 16,
-		piece: kernels.RepackPiece{Dst: uint64(at), Kind: kernels.RepackCopy}})
+func (l *layout) copied(s source, at driver.Ptr) {
+	s.count, s.unit, s.step = int(s.bytes), 16, 16
+	s.piece = kernels.RepackPiece{Dst: uint64(at), Kind: kernels.RepackCopy}
+	l.sources = append(l.sources, s)
 }
 
-// storedBytes is what the parts of a matrix take in a checkpoint.
-func storedBytes(m *ops.Matrix) (words, scales, zeros, groupOf int64) {
+// storedBytes is what the parts of a matrix take in a checkpoint: codes or values,
+// scales, zeros, order of groups.
+func storedBytes(m *ops.Matrix) (sizes [4]int64) {
 	k, n, bits := int64(m.K), int64(m.N), int64(m.Bits)
 	if m.Layout == ops.Dense {
-		return k * n * m.Type.Size(), 0, 0, 0
+		sizes[0] = k * n * m.Type.Size()
+		return sizes
 	}
 	groups := int64(m.Groups())
+	sizes[0], sizes[1] = k*bits/32*n*4, groups*n*2
+	if m.Layout == ops.AWQ {
+		sizes[0] = k * (n / 8) * 4
+	}
 	if m.Zeros != ops.Symmetric {
-		zeros = groups * (n * bits / 32) * 4
+		sizes[2] = groups * (n * bits / 32) * 4
 	}
 	if len(m.GroupOf.Data) > 0 {
-		groupOf = 4 * k
+		sizes[3] = 4 * k
 	}
-	return k * bits / 32 * n * 4, groups * n * 2, zeros, groupOf
+	return sizes
 }
 
 // slabs lays a weight out in slabs.
@@ -190,12 +216,12 @@ func (l *layout) slabs(m *ops.Matrix, bits int) slabs {
 
 // intoSlabs notes the tensors of a weight whose slabs, or rows of slabs, lie at s.
 func (l *layout) intoSlabs(m *ops.Matrix, s slabs, side uint32) {
-	words, scales, _, _ := storedBytes(m)
+	sizes := storedBytes(m)
 	piece := kernels.RepackPiece{Dst: uint64(s.data), Type: uint32(m.Type), Bits: uint32(s.bits),
 		K: uint32(m.K), N: uint32(m.N), Stride: uint32(s.stride), Side: side}
 	if m.Layout == ops.Dense {
 		piece.Kind = kernels.RepackDense
-		l.sources = append(l.sources, source{name: m.Name, from: m.Weight, bytes: words, count: m.N,
+		l.sources = append(l.sources, source{name: m.Name, of: values, m: m, from: m.Weight, bytes: sizes[0], count: m.N,
 			unit: slabRows * m.K * int(m.Type.Size()), step: slabRows, piece: piece})
 		return
 	}
@@ -203,11 +229,12 @@ func (l *layout) intoSlabs(m *ops.Matrix, s slabs, side uint32) {
 	if m.Layout == ops.AWQ {
 		piece.Kind = kernels.RepackAWQ
 	}
-	l.sources = append(l.sources, source{name: m.Name, from: m.Weight, bytes: words, count: m.K,
+	l.sources = append(l.sources, source{name: m.Name, of: codes, m: m, from: m.Weight, bytes: sizes[0], count: m.K,
 		unit: slabGroup * m.N * m.Bits / 8, step: slabGroup, piece: piece})
 	piece.Kind = kernels.RepackScales
 	piece.Dst += uint64(slabRows * m.K * s.bits / 8)
-	l.sources = append(l.sources, source{name: m.Name, from: m.Scales, bytes: scales, count: m.Groups(), unit: m.N * 2, step: 1, piece: piece})
+	l.sources = append(l.sources, source{name: m.Name, of: scales, m: m, from: m.Scales, bytes: sizes[1], count: m.Groups(),
+		unit: m.N * 2, step: 1, piece: piece})
 }
 
 // mixture lays out the experts of a layer.
@@ -230,19 +257,19 @@ func (l *layout) mixture(w ops.Mixture) {
 		m.shared = l.expertSlabs(shared, sharedBits)
 		return
 	}
-	table := make([]kernels.Weight, 0, 3*(len(w.Experts)+1))
+	entries := make([]kernels.Weight, 0, 3*(len(w.Experts)+1))
 	for _, e := range slices.Concat(w.Experts, shared) {
 		for _, part := range []*ops.Matrix{e.Gate, e.Up, e.Down} {
-			table = append(table, l.matrix(part, 0).weight())
+			entries = append(entries, l.matrix(part, 0).weight())
 		}
 	}
-	m.weights = l.take(int64(cap(table)) * int64(unsafe.Sizeof(kernels.Weight{})))
-	data := bytesOfTable(table)
-	l.copied("table of experts", ops.Extent{Data: data}, int64(len(data)), m.weights)
+	m.weights = l.take(int64(cap(entries)) * int64(unsafe.Sizeof(kernels.Weight{})))
+	data := bytesOfTable(entries)
+	l.copied(source{name: "table of experts", of: table, from: ops.Extent{Data: data}, bytes: int64(len(data))}, m.weights)
 }
 
-func bytesOfTable(table []kernels.Weight) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(table))), len(table)*int(unsafe.Sizeof(table[0])))
+func bytesOfTable(entries []kernels.Weight) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(entries))), len(entries)*int(unsafe.Sizeof(entries[0])))
 }
 
 // weight is a raw matrix as generic kernels take it.

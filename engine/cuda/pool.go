@@ -17,6 +17,7 @@ type pool struct {
 	next   driver.Ptr // free from here
 	left   int64
 	used   int64
+	shares []Share // of used, by name
 }
 
 // poolBlock is what the pool takes from the driver at least: 2 MB is the driver's
@@ -43,6 +44,7 @@ func (p *pool) Alloc(what string, t ops.Type, n int64) (ops.Buf, error) {
 	}
 	buf := ops.Buf{Addr: uintptr(p.next), Len: n, Type: t}
 	p.next, p.left, p.used = p.next+driver.Ptr(bytes), p.left-bytes, p.used+bytes
+	p.shares = addShare(p.shares, what, bytes)
 	return buf, nil
 }
 

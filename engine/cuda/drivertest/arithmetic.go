@@ -56,6 +56,7 @@ func arithmetic() map[string]Kernel {
 		"rh_rmsnorm_generic": typed(rmsNorm),
 		"rh_linear_prefill":  typed(linearPrefill),
 		"rh_repack_pieces":   typed(repackPieces),
+		"rh_repack_random":   typed(repackRandom),
 		"rh_rmsnorm_half":    typed(normHalf),
 		"rh_embed_generic":   typed(embed),
 		"rh_linear_generic":  typed(linearGeneric),
@@ -69,6 +70,10 @@ func arithmetic() map[string]Kernel {
 		"rh_experts_down_generic":    perLaunch(genericDown),
 		"rh_experts_gate_up":         perLaunch(slabGateUp),
 		"rh_experts_down":            perLaunch(slabDown),
+		"rh_moe_plan":                typed(moePlan),
+		"rh_moe_gate_up":             perLaunch(moeGateUp),
+		"rh_moe_down":                perLaunch(moeDown),
+		"rh_moe_combine":             typed(moeCombine),
 
 		"rh_deltanet_conv":         deltaKernel((*delta).convolve),
 		"rh_deltanet_gates":        deltaKernel(func(d *delta) { d.rows(d.gates) }),

@@ -188,3 +188,87 @@ func Half(v float32) uint16 {
 	units := uint16(math.RoundToEven(math.Ldexp(magnitude, 11-exponent)))
 	return sign | uint16(exponent+13)<<10 + units // 1024 <= units <= 2048 carries into the exponent
 }
+
+func repackRandom(m Memory, a kernels.RandomArgs) error {
+	pieces, err := Slice[kernels.RandomPiece](m, a.Pieces, int(a.Count))
+	errs := []error{err}
+	for _, p := range pieces {
+		errs = append(errs, randomPiece{p, m}.fill())
+	}
+	return errors.Join(errs...)
+}
+
+type randomPiece struct {
+	kernels.RandomPiece
+	m Memory
+}
+
+// number is 64 random bits (splitmix64).
+func (p randomPiece) number(i int) uint64 {
+	z := p.Seed + uint64(i+1)*0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+func (p randomPiece) value(i int) float32 {
+	r := p.number(i)
+	sum := int32(r&0xffff+r>>16&0xffff+r>>32&0xffff+r>>48) - 2*65535
+	unit := float32(float32(sum) * 2.6428964e-05)
+	v := p.Centre + float32(p.Spread*unit) // the conversion keeps it from being fused
+	if p.Signs != 0 && r>>20&1 != 0 {
+		v = -v
+	}
+	return v
+}
+
+func (p randomPiece) fill() error {
+	all := int(p.Count)
+	if p.Kind != kernels.RandomValues {
+		all *= int(p.N)
+	}
+	for i := range all {
+		if err := p.make(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p randomPiece) make(i int) error {
+	count, n := int(p.Count), int(p.N)
+	place := func(offset, size int) ([]byte, error) { return Slice[byte](p.m, p.Dst+uint64(offset), size) }
+	slab := repack{RepackPiece: kernels.RepackPiece{Side: p.Side}}
+	switch {
+	case p.Kind == kernels.RandomWords:
+		at, err := place(i/count*int(p.Stride)+i%count*4, 4)
+		if err == nil {
+			binary.LittleEndian.PutUint32(at, uint32(p.number(i)))
+		}
+		return err
+	case p.Kind == kernels.RandomValues && ops.Type(p.Type) == ops.F32:
+		at, err := place(4*i, 4)
+		if err == nil {
+			binary.LittleEndian.PutUint32(at, math.Float32bits(p.value(i)))
+		}
+		return err
+	}
+	offset, half := 2*i, Half(p.value(i))
+	switch p.Kind {
+	case kernels.RandomValues:
+		if ops.Type(p.Type) == ops.BF16 {
+			half = uint16(math.Float32bits(p.value(i)) >> 16)
+		}
+	case kernels.RandomScales:
+		s, row := slab.row(i % n)
+		offset = s*int(p.Stride) + (i/n*16+row)*2
+	default:
+		s, row := slab.row(i / count)
+		offset = s*int(p.Stride) + HalfAt(row, i%count)
+	}
+	at, err := place(offset, 2)
+	if err == nil {
+		binary.LittleEndian.PutUint16(at, half)
+	}
+	return err
+}

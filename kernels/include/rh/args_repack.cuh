@@ -22,6 +22,20 @@ struct RepackArgs {
     uint32_t count, pad;
 };
 
+enum : uint32_t { kRandomWords, kRandomValues, kRandomScales, kRandomDense };
+
+struct RandomPiece {
+    uint8_t *dst;
+    uint64_t seed, count;
+    uint32_t kind, type, n, stride, side, signs;
+    float centre, spread;
+};
+
+struct RandomArgs {
+    const RandomPiece *pieces;  // [count]
+    uint32_t count, pad;
+};
+
 }  // namespace rh
 
 #include "rh/check_repack.cuh"
