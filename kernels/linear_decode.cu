@@ -7,6 +7,7 @@
 // The sum over K has one order for all kernels here: kParts equal parts of whole
 // scale groups, each summed from its start, joined from the first to the last.
 #include "rh/args_linear.cuh"
+#include "rh/norm.cuh"
 #include "rh/ptx.cuh"
 #include "rh/slab.cuh"
 
@@ -22,13 +23,16 @@ constexpr uint32_t kPad = 8;      // halves between staged rows, so that they st
 // Matrix is one of those side by side.
 struct Matrix {
     const uint8_t *slabs;
-    uint32_t count, bits, bytes, n, column;
+    uint32_t count, bits, bytes, n;
+    float *out;  // of the first row
+    uint32_t stride;
 };
 
 __device__ __forceinline__ Matrix matrix(const LinearArgs &a, int i) {
-    if (i == 0) return {a.slabs0, a.count0, a.bits0, a.bytes0, a.n0, a.column0};
-    if (i == 1) return {a.slabs1, a.count1, a.bits1, a.bytes1, a.n1, a.column1};
-    return {a.slabs2, a.count2, a.bits2, a.bytes2, a.n2, a.column2};
+    if (i == 0) return {a.slabs0, a.count0, a.bits0, a.bytes0, a.n0, a.out + a.column0, a.stride};
+    if (i == 2) return {a.slabs2, a.count2, a.bits2, a.bytes2, a.n2, a.out + a.column2, a.stride};
+    if (a.out1) return {a.slabs1, a.count1, a.bits1, a.bytes1, a.n1, a.out1, a.n1};
+    return {a.slabs1, a.count1, a.bits1, a.bytes1, a.n1, a.out + a.column1, a.stride};
 }
 
 // place is where row i of a launch comes from and goes to.
@@ -168,6 +172,30 @@ __device__ __forceinline__ void stage(uint16_t *to, const LinearArgs &a) {
     __syncthreads();
 }
 
+// stage_normed puts the normed rows of the residual there; the first block writes
+// them out too.
+__device__ __forceinline__ void stage_normed(uint16_t *to, const LinearArgs &a) {
+    const uint32_t pitch = a.k + kPad;
+    float scale[kColumns];
+    rh::rms_scales<kColumns>(scale, a.residual, a.k, a.rows, a.k, a.eps);
+    for (uint32_t i = threadIdx.x; i < a.k / 4; i += rh::kNormThreads) {
+        const float4 w = reinterpret_cast<const float4 *>(a.norm)[i];
+#pragma unroll
+        for (uint32_t r = 0; r < kColumns; ++r) {
+            if (r >= a.rows) break;
+            const uint64_t row = uint64_t(r) * a.k;
+            const float4 y = rh::normed(reinterpret_cast<const float4 *>(a.residual + row)[i], scale[r], w);
+            const ushort4 h = rh::halves(y);
+            reinterpret_cast<ushort4 *>(to + r * pitch)[i] = h;
+            if (a.low) reinterpret_cast<ushort4 *>(to + (a.rows + r) * pitch)[i] = rh::lows(y, h);
+            if (blockIdx.x != 0) continue;
+            if (a.normed) reinterpret_cast<float4 *>(a.normed + row)[i] = y;
+            if (a.normed_half) reinterpret_cast<ushort4 *>(a.normed_half + row)[i] = h;
+        }
+    }
+    __syncthreads();
+}
+
 // Block is what a block of threads has at hand while it goes from slab to slab.
 template <int tiles>
 struct Block {
@@ -182,7 +210,12 @@ struct Block {
         begun = true;
         rh::ptx::grid_release();
         rh::ptx::grid_wait();
-        if (tiles == 1) stage(staged, a);
+        if (tiles > 1) return;
+        if (a.residual) {
+            stage_normed(staged, a);
+        } else {
+            stage(staged, a);
+        }
     }
 
     // columns finds a lane's columns; those beyond the rows of a launch are the last
@@ -216,7 +249,7 @@ struct Block {
             float total = sums[0][r][o];
             for (uint32_t w = 1; w < kParts; ++w) total += sums[w][r][o];
             total *= 1.0f / rh::kHalfScale;
-            float *out = a.out + uint64_t(to) * a.stride + m.column + n + o;
+            float *out = m.out + uint64_t(to) * m.stride + n + o;
             *out = a.add ? *out + total : total;
         }
     }

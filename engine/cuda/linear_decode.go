@@ -44,7 +44,7 @@ func (d decodeLinear) launch(p *pass, args kernels.LinearArgs) error {
 	if args.Low != 0 {
 		planes = 2
 	}
-	i, shared := 0, planes*int(args.Rows)*2*(int(args.K)+decodePad)
+	i, shared := 0, decodeStaged(int(args.Rows), planes, int(args.K))
 	for decodeTiles[i] < int(args.Rows) || i == 0 && shared > decodeShared {
 		i, shared = i+1, 0
 	}
@@ -52,3 +52,6 @@ func (d decodeLinear) launch(p *pass, args kernels.LinearArgs) error {
 	grid := driver.Dim{min(slabs, decodeBlocks[i]*d.sms), 1, 1}
 	return d.kernels[i].launch(p, grid, driver.Dim{decodeThreads, 1, 1}, shared, args)
 }
+
+// decodeStaged is the shared memory that rows of both planes or one take.
+func decodeStaged(rows, planes, k int) int { return rows * planes * 2 * (k + decodePad) }
