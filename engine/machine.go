@@ -9,18 +9,40 @@ import (
 
 // machine is the device as the scheduler sees it. Whoever holds the device
 // token, here between Lock and Unlock, uses programs, buffers and backend.
-type machine struct{ m *Model }
+type machine struct {
+	m     *Model
+	ahead bool
+}
 
 func (d *machine) Lock()   { <-d.m.device }
-func (d *machine) Unlock() { d.m.device <- struct{}{} }
+func (d *machine) Unlock() { d.m.release() }
 
-// Step runs the forward pass, then the draws.
-func (d *machine) Step(ctx context.Context, step *ops.Step) error {
-	if err := replay(ctx, d.m.main.forward, step); err != nil || len(step.Sampling) == 0 {
-		return err
+// hold takes the device for somebody beside the scheduler, which queues nothing
+// ahead while it waits. Whoever holds it releases it.
+func (m *Model) hold(ctx context.Context) error {
+	m.waiting.Add(1)
+	defer m.waiting.Add(-1)
+	select {
+	case <-m.device:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	return replay(ctx, d.m.sample, step)
 }
+
+func (m *Model) release() { m.device <- struct{}{} }
+
+// Forward implements sched.Machine.
+func (d *machine) Forward(step *ops.Step) (ops.Ticket, error) { return d.m.main.forward.Submit(step) }
+
+// Sample implements sched.Machine.
+func (d *machine) Sample(step *ops.Step) (ops.Ticket, error) { return d.m.sample.Submit(step) }
+
+// Ahead implements sched.Machine.
+func (d *machine) Ahead() bool { return d.ahead }
+
+// Wanted implements sched.Machine.
+func (d *machine) Wanted() bool { return d.m.waiting.Load() > 0 }
 
 func (d *machine) Row(dst []float32, i int) ([]float32, error) {
 	vocab := d.m.cfg.Vocab

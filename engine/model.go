@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/roundhouse-ai/roundhouse/engine/autoround"
 	"github.com/roundhouse-ai/roundhouse/engine/cache"
@@ -52,11 +53,12 @@ type Model struct {
 	sample  ops.Program
 	sched   *sched.Scheduler
 
-	device chan struct{} // holds one token: its holder runs a step
-	mu     sync.Mutex
-	users  int // sequences alive
-	closed chan struct{}
-	idle   chan struct{} // closed when closed and no users are left
+	device  chan struct{} // holds one token: its holder runs steps
+	waiting atomic.Int64  // who waits for it, but for the scheduler
+	mu      sync.Mutex
+	users   int // sequences alive
+	closed  chan struct{}
+	idle    chan struct{} // closed when closed and no users are left
 }
 
 // stack is a recorded run of layers with the cache they keep: the model's, or
@@ -110,7 +112,7 @@ func (m *Model) open(ctx context.Context, fsys fs.FS, opts Options) error {
 	if err := m.record(cache.PagesFor(opts.CacheTokens)); err != nil {
 		return err
 	}
-	m.sched = sched.New(&machine{m: m}, m.main.cache, sched.Options{
+	m.sched = sched.New(&machine{m, m.backend.Caps().Ahead}, m.main.cache, sched.Options{
 		Chunk: m.chunk, LogitsRows: logitsRows, Queue: opts.Queue, Overcommit: opts.Overcommit})
 	m.describe(opts.Name)
 	report(Progress{Stage: "ready", Done: m.info.WeightBytes, Total: m.info.WeightBytes})

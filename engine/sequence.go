@@ -145,12 +145,10 @@ func (s *Sequence) step(ctx context.Context, ids []int32, offset int, wanted []i
 	if width := m.cfg.Hidden; opts.Hidden != nil {
 		step.Hidden = opts.Hidden[offset*width:][:len(ids)*width]
 	}
-	select {
-	case <-m.device:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	if err := m.hold(ctx); err != nil {
+		return nil, err
 	}
-	defer func() { m.device <- struct{}{} }()
+	defer m.release()
 	if err := replay(ctx, s.stack.forward, step); err != nil {
 		return nil, err
 	}

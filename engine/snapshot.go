@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/roundhouse-ai/roundhouse/engine/cache"
@@ -20,8 +21,10 @@ func (s *Snapshot) Length() int { return s.length }
 
 // Snapshot copies all that the sequence carries.
 func (s *Sequence) Snapshot() (*Snapshot, error) {
-	<-s.m.device
-	defer func() { s.m.device <- struct{}{} }()
+	if err := s.m.hold(context.Background()); err != nil {
+		return nil, err
+	}
+	defer s.m.release()
 	data, err := s.m.save(s.stack, s.place, s.length)
 	if err != nil {
 		return nil, err
@@ -38,8 +41,10 @@ func (s *Sequence) Restore(from *Snapshot) error {
 	if from.length > s.limit {
 		return fmt.Errorf("a snapshot of %d tokens does not fit in a sequence with room for %d", from.length, s.limit)
 	}
-	<-s.m.device
-	defer func() { s.m.device <- struct{}{} }()
+	if err := s.m.hold(context.Background()); err != nil {
+		return err
+	}
+	defer s.m.release()
 	if err := s.m.load(s.stack, s.place, from.length, from.data); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
@@ -28,8 +29,10 @@ func (s *Sequence) State(layer int) (State, error) {
 	if layer < 0 || layer >= len(s.stack.cache.Layers) {
 		return State{}, fmt.Errorf("layer %d of a stack of %d layers", layer, len(s.stack.cache.Layers))
 	}
-	<-s.m.device
-	defer func() { s.m.device <- struct{}{} }()
+	if err := s.m.hold(context.Background()); err != nil {
+		return State{}, err
+	}
+	defer s.m.release()
 	l, slot := s.stack.cache.Layers[layer], int64(s.place.Slot)
 	delta := s.m.cfg.Delta
 	var state State

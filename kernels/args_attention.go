@@ -48,3 +48,53 @@ type AttentionGateArgs struct {
 
 	Heads, KVHeads, HeadDim, Pad uint32
 }
+
+// AttentionDecodeArgs is the argument of rh_attention_decode: heads of 256 values, up
+// to eight to a KV head, over splits of each row's positions. A row of length n has
+// splits of 32 * ceil(n/2048) positions.
+type AttentionDecodeArgs struct {
+	Q            uint64 // [rows][Heads][256] of Type
+	Row          uint64
+	Pages        uint64
+	Keys, Values uint64
+	Sums         uint64 // float32[rows][KVHeads][Splits][8][256]: weighted values of a split
+	Weights      uint64 // float32[rows][KVHeads][Splits][8][2]: largest score times Scale, sum of weights
+
+	Heads, KVHeads uint32
+	Splits         uint32  // the most that a row has
+	Type           uint32  // ops.Type: F16 or BF16
+	Scale          float32 // of scores, times log2(e)
+	Pad            uint32
+}
+
+// AttentionMergeArgs is the argument of rh_attention_merge, which puts the splits of
+// rh_attention_decode together.
+type AttentionMergeArgs struct {
+	Out           uint64 // float32[rows][Heads][256]
+	HalfOut       uint64 // half[rows][Heads][256]; 0 for none
+	Gate          uint64 // as AttentionRotateArgs.In; 0: the output is not gated
+	Row           uint64
+	Sums, Weights uint64
+
+	Heads, KVHeads uint32
+	HeadDim        uint32 // 256
+	Splits         uint32
+}
+
+// AttentionPrefillArgs is the argument of rh_attention_prefill: heads of 256 values,
+// rows of one segment.
+type AttentionPrefillArgs struct {
+	Out          uint64 // float32[Rows][Heads][256]
+	Q            uint64 // [Rows][Heads][256] of Type
+	HalfOut      uint64 // half[Rows][Heads][256], may be Q; 0 for none
+	Gate         uint64 // as AttentionRotateArgs.In; 0: the output is not gated
+	Row          uint64
+	Pages        uint64
+	Keys, Values uint64
+
+	Heads, KVHeads uint32
+	HeadDim        uint32 // 256
+	Rows           uint32
+	Type           uint32  // ops.Type: F16 or BF16
+	Scale          float32 // of scores, times log2(e)
+}

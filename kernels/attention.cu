@@ -38,6 +38,7 @@ __device__ void normed_turned(const rh::AttentionRotateArgs &a, const float *fro
 }
 
 template <class T> __device__ void rotate(const rh::AttentionRotateArgs &a, const rh::Row &row) {
+    using Stored = typename T::Stored;
     __shared__ float x[kMaxHeadDim];
     const uint32_t at = blockIdx.x, item = blockIdx.y;
     const float *in = a.in + at * rh::in_width(a);
@@ -46,7 +47,7 @@ template <class T> __device__ void rotate(const rh::AttentionRotateArgs &a, cons
         const uint64_t to = (uint64_t(at) * a.heads + item) * a.head_dim;
         for (uint32_t i = threadIdx.x; i < a.head_dim; i += blockDim.x) {
             if (a.q) a.q[to + i] = x[i];
-            if (a.half_q) static_cast<T *>(a.half_q)[to + i] = rh::narrow<T>(x[i]);
+            if (a.half_q) static_cast<Stored *>(a.half_q)[to + i] = T::narrow(x[i]);
         }
         return;
     }
@@ -55,8 +56,8 @@ template <class T> __device__ void rotate(const rh::AttentionRotateArgs &a, cons
     normed_turned(a, key, a.k_norm, row.position, x);
     const uint64_t to = rh::page_of(a.pages + row.page, row.position, head, a.kv_heads, a.head_dim);
     for (uint32_t i = threadIdx.x; i < a.head_dim; i += blockDim.x) {
-        static_cast<T *>(a.keys)[to + i] = rh::narrow<T>(x[i]);
-        static_cast<T *>(a.values)[to + i] = rh::narrow<T>(value[i]);
+        static_cast<Stored *>(a.keys)[to + i] = T::narrow(x[i]);
+        static_cast<Stored *>(a.values)[to + i] = T::narrow(value[i]);
         if (a.k) a.k[(uint64_t(at) * a.kv_heads + head) * a.head_dim + i] = x[i];
     }
 }
@@ -65,6 +66,7 @@ template <class T> __device__ void rotate(const rh::AttentionRotateArgs &a, cons
 // largest so far, then the weighted values, each thread for two dimensions of 256
 // apart. The order of sums is fixed by positions alone.
 template <class T> __device__ void attend(const rh::AttentionGenericArgs &a, const rh::Row &row) {
+    using Stored = typename T::Stored;
     __shared__ float q[kMaxHeadDim], weight[rh::kPageTokens];
     const uint32_t at = blockIdx.x, head = blockIdx.y, kv = head / (a.heads / a.kv_heads);
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
@@ -76,11 +78,11 @@ template <class T> __device__ void attend(const rh::AttentionGenericArgs &a, con
     for (uint32_t from = 0; from < length; from += rh::kPageTokens) {
         const uint32_t n = min(length - from, uint32_t(rh::kPageTokens));
         const uint64_t page = rh::page_of(a.pages + row.page, from, kv, a.kv_heads, a.head_dim);
-        const T *keys = static_cast<const T *>(a.keys) + page, *values = static_cast<const T *>(a.values) + page;
+        const Stored *keys = static_cast<const Stored *>(a.keys) + page, *values = static_cast<const Stored *>(a.values) + page;
         __syncthreads();  // q is there; the weights of the page before were read
         for (uint32_t j = warp; j < n; j += warps) {
             float score = 0.0f;
-            for (uint32_t i = lane; i < a.head_dim; i += 32) score = fmaf(q[i], rh::widen(keys[j * a.head_dim + i]), score);
+            for (uint32_t i = lane; i < a.head_dim; i += 32) score = fmaf(q[i], T::widen(keys[j * a.head_dim + i]), score);
             score = rh::warp_sum(score);
             if (lane == 0) weight[j] = score * a.scale;
         }
@@ -98,7 +100,7 @@ template <class T> __device__ void attend(const rh::AttentionGenericArgs &a, con
             const uint32_t i = threadIdx.x + half * blockDim.x;
             if (i >= a.head_dim) break;
             float s = sum[half] * fade;
-            for (uint32_t j = 0; j < n; j++) s = fmaf(weight[j], rh::widen(values[j * a.head_dim + i]), s);
+            for (uint32_t j = 0; j < n; j++) s = fmaf(weight[j], T::widen(values[j * a.head_dim + i]), s);
             sum[half] = s;
         }
     }
@@ -120,9 +122,9 @@ RH_KERNEL(rh_attention_rotate, rh::AttentionRotateArgs, 80, 256) {
     rh::ptx::grid_release();
     const rh::Row row = a.row[blockIdx.x];
     if (row.slot < 0) return;
-    if (a.type == rh::kF32) rotate<float>(a, row);
-    else if (a.type == rh::kF16) rotate<__half>(a, row);
-    else rotate<__nv_bfloat16>(a, row);
+    if (a.type == rh::kF32) rotate<rh::F32>(a, row);
+    else if (a.type == rh::kF16) rotate<rh::F16>(a, row);
+    else rotate<rh::BF16>(a, row);
 }
 
 // Grid: rows, heads; block: 256.
@@ -131,9 +133,9 @@ RH_KERNEL(rh_attention_generic, rh::AttentionGenericArgs, 80, 256) {
     rh::ptx::grid_release();
     const rh::Row row = a.row[blockIdx.x];
     if (row.slot < 0) return;
-    if (a.type == rh::kF32) attend<float>(a, row);
-    else if (a.type == rh::kF16) attend<__half>(a, row);
-    else attend<__nv_bfloat16>(a, row);
+    if (a.type == rh::kF32) attend<rh::F32>(a, row);
+    else if (a.type == rh::kF16) attend<rh::F16>(a, row);
+    else attend<rh::BF16>(a, row);
 }
 
 // Grid: rows, heads.

@@ -17,6 +17,9 @@ __device__ __forceinline__ void add_scaled(float4 &sum, const float4 &v, float x
     sum.w += v.w * x;
 }
 
+// at is one value of a row of fours.
+__device__ __forceinline__ float &at(float4 *row, int i) { return reinterpret_cast<float *>(row)[i]; }
+
 }  // namespace
 
 // Grid: value heads, 1, segments. Warp w holds rows 16*w to 16*w+15 of the head's
@@ -26,8 +29,8 @@ __device__ __forceinline__ void add_scaled(float4 &sum, const float4 &v, float x
 //
 //	o = (e^g S + k change^T)^T q = e^g S^T q + (k.q) change
 RH_KERNEL(rh_deltanet_step, rh::DeltaArgs, 80, 256) {
-    __shared__ __align__(16) float qk[2 * kDim], readk[kWarps][kDim], readq[kWarps][kDim], change[kDim];
-    __shared__ float squares[kWarps], dots[kWarps], outs[kDim / 32];
+    __shared__ float4 readk[kWarps][kDim / 4], readq[kWarps][kDim / 4], change[kDim / 4];
+    __shared__ float qk[2 * kDim], squares[kWarps], dots[kWarps], outs[kDim / 32];
     const rh::delta::Layout l(a);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = blockIdx.x;
 
@@ -74,8 +77,8 @@ RH_KERNEL(rh_deltanet_step, rh::DeltaArgs, 80, 256) {
             add_scaled(sk, keep[i], k[i]);
             add_scaled(sq, keep[i], q);
         }
-        reinterpret_cast<float4 *>(readk[warp])[lane] = sk;
-        reinterpret_cast<float4 *>(readq[warp])[lane] = sq;
+        readk[warp][lane] = sk;
+        readq[warp][lane] = sq;
         if (lane == 0) dots[warp] = dot;
         __syncthreads();
 
@@ -84,19 +87,19 @@ RH_KERNEL(rh_deltanet_step, rh::DeltaArgs, 80, 256) {
             float sumk = 0.0f, sumq = 0.0f, kq = 0.0f;
 #pragma unroll
             for (int i = 0; i < kWarps; i++) {
-                sumk += readk[i][column];
-                sumq += readq[i][column];
+                sumk += at(readk[i], column);
+                sumq += at(readq[i], column);
                 kq += dots[i];
             }
             const float write = beta * (v - decay * sumk);
-            change[column] = write;
+            at(change, column) = write;
             o = (decay * sumq + kq * write) * 0.08838834764831845f;  // 1/sqrt(128)
             const float sum = rh::warp_sum(o * o);
             if (lane == 0) outs[warp] = sum;
         }
         __syncthreads();
 
-        const float4 write = reinterpret_cast<const float4 *>(change)[lane];
+        const float4 write = change[lane];
 #pragma unroll
         for (int i = 0; i < kRows; i++) {
             keep[i] = make_float4(decay * keep[i].x, decay * keep[i].y, decay * keep[i].z, decay * keep[i].w);

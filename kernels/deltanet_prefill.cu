@@ -28,6 +28,8 @@ constexpr int kPitch = kDim + 4;        // of q and k
 constexpr int kAgainst = kChunk + 4;    // of A
 constexpr int kThreads = 256;
 
+extern __shared__ float4 memory[];
+
 // Run is a chunk's rows in its piece.
 struct Run {
     int first, rows;
@@ -51,8 +53,7 @@ __device__ __forceinline__ float dot(const float4 &a, const float4 &b, float sum
 RH_KERNEL(rh_deltanet_chunk, rh::DeltaArgs, 80, 256) {
     rh::ptx::grid_wait();
     rh::ptx::grid_release();
-    extern __shared__ __align__(16) float memory[];
-    float *queries = memory, *keys = queries + kChunk * kPitch;
+    float *queries = reinterpret_cast<float *>(memory), *keys = queries + kChunk * kPitch;
     float *against = keys + kChunk * kPitch;  // A by columns: [j][i]
     float *total = against + kChunk * kAgainst, *beta = total + kChunk, *grown = beta + kChunk, *g = grown + kChunk;
     const rh::delta::Layout l(a);
@@ -240,11 +241,11 @@ __device__ __forceinline__ void product(float4 sum[4], const float *tile, int y,
 RH_KERNEL(rh_deltanet_scan, rh::DeltaArgs, 80, 256) {
     rh::ptx::grid_wait();
     rh::ptx::grid_release();
-    extern __shared__ __align__(16) float memory[];
-    Scan scan{a, rh::delta::Layout(a), rh::delta::piece(a, 0), memory};
+    float *ring = reinterpret_cast<float *>(memory);
+    Scan scan{a, rh::delta::Layout(a), rh::delta::piece(a, 0), ring};
     const rh::Segment &s = scan.s;
     if (s.len <= 0) return;
-    float *held = memory + kRing * kTile;                            // [128][kColumns]
+    float *held = ring + kRing * kTile;                            // [128][kColumns]
     float *change = held + kDim * kColumns;                          // [64][kColumns]: D
     float *faded = change + kChunk * kColumns;                       // D e^{G_C-G}
     float *grown = faded + kChunk * kColumns, *fade = grown + kChunk;  // e^G, e^{G_C-G}

@@ -7,6 +7,8 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"io/fs"
+	"os"
 )
 
 //go:generate go run ./build -headers
@@ -45,7 +47,7 @@ type Kernel struct {
 // Images reads the manifest that is compiled in.
 func Images() (Manifest, error) {
 	var manifest Manifest
-	data, err := bin.ReadFile("bin/manifest.json")
+	data, err := read("manifest.json")
 	if err == nil {
 		err = json.Unmarshal(data, &manifest)
 	}
@@ -56,4 +58,13 @@ func Images() (Manifest, error) {
 }
 
 // Data is an image as the driver loads it.
-func (i Image) Data() ([]byte, error) { return bin.ReadFile("bin/" + i.Name + ".fatbin") }
+func (i Image) Data() ([]byte, error) { return read(i.Name + ".fatbin") }
+
+// read reads a file of the images: those compiled in, or those in the folder that
+// $ROUNDHOUSE_KERNELS names, to try kernels without building the program again.
+func read(name string) ([]byte, error) {
+	if dir := os.Getenv("ROUNDHOUSE_KERNELS"); dir != "" {
+		return fs.ReadFile(os.DirFS(dir), name)
+	}
+	return bin.ReadFile("bin/" + name)
+}

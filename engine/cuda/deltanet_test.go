@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
@@ -74,11 +75,11 @@ func deltaSegment(kind ops.SegmentKind, slot, start, n int) ops.Segment {
 	return ops.Segment{Kind: kind, Slot: slot, Start: start, Len: n, Pages: make([]int32, (start+n+ops.PageTokens-1)/ops.PageTokens)}
 }
 
-// step runs segments on both sides. Inputs are those of the sequence from each
-// segment's start, turned by its slot.
-func (w *deltaTwin) step(segments ...ops.Segment) {
+// fill makes a step of segments. Inputs are those of the sequence from each
+// segment's start, turned by its slot; dead rows hold NaN.
+func (w *deltaTwin) fill(segments ...ops.Segment) *ops.Step {
 	w.Helper()
-	width := len(w.inputs) / max(w.tokens(), 1)
+	width := len(w.inputs) / w.tokens()
 	step := &ops.Step{Segments: segments}
 	in := make([]float32, w.rows*width)
 	row := 0
@@ -91,11 +92,23 @@ func (w *deltaTwin) step(segments ...ops.Segment) {
 		step.IDs = append(step.IDs, make([]int32, s.Len)...)
 	}
 	for i := row * width; i < len(in); i++ {
-		in[i] = float32(math.NaN()) // dead rows
+		in[i] = float32(math.NaN())
 	}
 	w.write(w.in, in)
+	return step
+}
+
+// step runs segments on both sides.
+func (w *deltaTwin) step(segments ...ops.Segment) {
+	w.Helper()
+	step := w.fill(segments...)
 	run(w, w.onHost, step)
 	run(w, w.onDevice, step)
+}
+
+func (w *deltaTwin) stepOnDevice(segments ...ops.Segment) {
+	w.Helper()
+	run(w, w.onDevice, w.fill(segments...))
 }
 
 func (w *deltaTwin) tokens() int {
@@ -148,4 +161,188 @@ func TestDeltaNetMatchesTheCPU(t *testing.T) {
 			w.agree("prompt behind decoded tokens", 3, bound)
 		})
 	}
+}
+
+// bits are the outputs of rows, the state and the window of a slot on the device.
+func (w *deltaTwin) bits(rows, slot int) []float32 {
+	w.Helper()
+	s := w.shape
+	wide := s.ValueHeads * s.ValueDim
+	part := func(p pair, first, n int) []float32 {
+		values := make([]float32, n)
+		w.check(w.device.Read(bytesOf(values), p.device.Slice(int64(first), int64(n))))
+		return values
+	}
+	return slices.Concat(part(w.out, 0, rows*wide), part(w.state, slot*wide*s.KeyDim, wide*s.KeyDim),
+		part(w.window, slot*s.Channels()*(s.Kernel-1), s.Channels()*(s.Kernel-1)))
+}
+
+// same checks that two rows of numbers have the same bits.
+func (w *deltaTwin) same(what string, want, got []float32) {
+	w.Helper()
+	for i := range want {
+		if math.Float32bits(want[i]) != math.Float32bits(got[i]) {
+			w.Errorf("%s: value %d is %v, want the bits of %v", what, i, got[i], want[i])
+			return
+		}
+	}
+}
+
+// forget fills the slots with garbage, which position 0 must not see.
+func (w *deltaTwin) forget() {
+	w.Helper()
+	for _, p := range []pair{w.state, w.window} {
+		values := make([]float32, p.cpu.Len)
+		for i := range values {
+			values[i] = float32(math.NaN())
+		}
+		w.write(p, values)
+	}
+}
+
+// deltaForms are the kernels that bits are compared in.
+var deltaForms = []struct {
+	name     string
+	numerics Numerics
+	shape    ops.DeltaNetShape
+}{
+	{"exact", Exact, deltaOdd},
+	{"fast", Fast, deltaSmall},
+}
+
+// TestDeltaNetSplitsKeepBits: a prompt in pieces that end at chunk borders gives the
+// bits of the whole.
+func TestDeltaNetSplitsKeepBits(t *testing.T) {
+	for _, c := range deltaForms {
+		t.Run(c.name, func(t *testing.T) {
+			const tokens = 200
+			w := newDelta(t, c.numerics, c.shape, 2, tokens, tokens)
+			for _, start := range []int{0, 37} { // 37: behind decoded tokens
+				run := func(lengths ...int) (rows []float32) {
+					w.forget()
+					if start > 0 {
+						w.stepOnDevice(deltaSegment(ops.Replay, 1, 0, start))
+					}
+					at := start
+					for _, n := range lengths {
+						w.stepOnDevice(deltaSegment(ops.Prefill, 1, at, n))
+						rows = append(rows, w.bits(n, 1)[:n*c.shape.ValueHeads*c.shape.ValueDim]...)
+						at += n
+					}
+					return append(rows, w.bits(0, 1)...)
+				}
+				want := run(tokens - start)
+				for border := ops.ChunkTokens; border < tokens; border += ops.ChunkTokens {
+					w.same(fmt.Sprintf("from %d, split at %d", start, border), want, run(border-start, tokens-border))
+				}
+				w.same(fmt.Sprintf("from %d, split at every border", start), want, run(64-start, 64, 64, 8))
+			}
+		})
+	}
+}
+
+// TestDeltaNetReplayIsDecode: a replay has the bits of as many decode steps, in any
+// company.
+func TestDeltaNetReplayIsDecode(t *testing.T) {
+	for _, c := range deltaForms {
+		t.Run(c.name, func(t *testing.T) {
+			const tokens = 7
+			w := newDelta(t, c.numerics, c.shape, 64, 64, 70)
+			wide := c.shape.ValueHeads * c.shape.ValueDim
+			var want []float32
+			w.forget()
+			for i := range tokens {
+				w.stepOnDevice(deltaSegment(ops.Decode, 2, i, 1))
+				want = append(want, w.bits(1, 2)[:wide]...)
+			}
+			want = append(want, w.bits(0, 2)...)
+			w.forget()
+			w.stepOnDevice(deltaSegment(ops.Replay, 2, 0, tokens))
+			w.same("replay", want, w.bits(tokens, 2))
+			w.forget()
+			w.stepOnDevice(deltaSegment(ops.Replay, 2, 0, 3))
+			got := w.bits(3, 2)[:3*wide]
+			w.stepOnDevice(deltaSegment(ops.Replay, 2, 3, tokens-3), deltaSegment(ops.Replay, 9, 0, 20), deltaSegment(ops.Decode, 4, 0, 1))
+			w.same("replay in two parts, in company", want, append(got, w.bits(tokens-3, 2)...))
+			w.forget()
+			got = nil
+			for i := range tokens {
+				segments := []ops.Segment{deltaSegment(ops.Decode, 2, i, 1)}
+				for slot := 3; slot < 3+61/(i+1); slot++ {
+					segments = append(segments, deltaSegment(ops.Decode, slot, i, 1))
+				}
+				w.stepOnDevice(segments...)
+				got = append(got, w.bits(1, 2)[:wide]...)
+			}
+			w.same("decode in company", want, append(got, w.bits(0, 2)...))
+		})
+	}
+}
+
+// TestDeltaNetFillsABucket: 64 sequences at once, at their first and second token.
+func TestDeltaNetFillsABucket(t *testing.T) {
+	for _, c := range deltaForms {
+		t.Run(c.name, func(t *testing.T) {
+			w := newDelta(t, c.numerics, c.shape, decodeRows, decodeRows, 70)
+			for start := range 2 {
+				var segments []ops.Segment
+				for slot := range decodeRows {
+					segments = append(segments, deltaSegment(ops.Decode, slot, start, 1))
+				}
+				w.step(segments...)
+				w.agree(fmt.Sprint("token ", start), decodeRows, 2e-5)
+			}
+		})
+	}
+}
+
+// TestDeltaNetTaps: exact numerics show what lies between, as the CPU does.
+func TestDeltaNetTaps(t *testing.T) {
+	w := newDelta(t, Exact, deltaOdd, 2, 40, 40)
+	type tapped struct {
+		layer int
+		data  []float32
+	}
+	var seen [2]map[string]tapped
+	for i, p := range []ops.Program{w.onHost, w.onDevice} {
+		seen[i] = map[string]tapped{}
+		step := w.fill(deltaSegment(ops.Prefill, 1, 0, 33))
+		step.Tap = func(layer int, what string, _ int, data []float32) {
+			seen[i][what] = tapped{layer, append([]float32(nil), data...)}
+		}
+		run(t, p, step)
+	}
+	if len(seen[0]) == 0 || len(seen[1]) != len(seen[0]) {
+		t.Fatalf("the device shows %d values, the CPU %d", len(seen[1]), len(seen[0]))
+	}
+	for what, want := range seen[0] {
+		got := seen[1][what]
+		if got.layer != want.layer || len(got.data) != len(want.data) {
+			t.Errorf("%s: %d values of layer %d, want %d of %d", what, len(got.data), got.layer, len(want.data), want.layer)
+		} else if d := far(want.data, got.data); !(d <= 2e-5) {
+			t.Errorf("%s differs by %.3g of the largest", what, d)
+		}
+	}
+}
+
+// TestDeltaNetOfTheModel runs the model's own dimensions, past a piece of the chunk
+// form: a device does it in no time.
+func TestDeltaNetOfTheModel(t *testing.T) {
+	if !silicon() {
+		t.Skip("only on a device")
+	}
+	const tokens = 5000
+	w := newDelta(t, Fast, deltaModel, 3, tokens, tokens+4)
+	w.step(deltaSegment(ops.Prefill, 1, 0, tokens))
+	w.agree("prompt", tokens, 1e-4)
+	w.step(deltaSegment(ops.Replay, 1, tokens, 3), deltaSegment(ops.Decode, 2, 0, 1))
+	w.agree("replay", 4, 1e-4)
+	w.forget()
+	w.stepOnDevice(deltaSegment(ops.Prefill, 1, 0, tokens))
+	want := w.bits(0, 1)
+	w.forget()
+	for at := 0; at < tokens; at += 1984 {
+		w.stepOnDevice(deltaSegment(ops.Prefill, 1, at, min(1984, tokens-at)))
+	}
+	w.same("prompt in pieces", want, w.bits(0, 1))
 }

@@ -59,16 +59,27 @@ func flag(on bool) uint32 {
 func (r *recorder) Experts(a ops.ExpertsArgs) {
 	m := r.mixture(a.Experts)
 	r.steered(a.Layer, m.count, a.K, m.hidden)
-	r.add(ops.PhaseExperts, r.experts(a, m).run)
+	few := r.experts(a, m).run
+	if m.experts.gateUp.data == 0 {
+		r.add(ops.PhaseExperts, few)
+		return
+	}
+	many := r.prefillExperts(a, m)
+	r.add(ops.PhaseExperts, func(p *pass) error {
+		if p.class == prefilling {
+			return many(p)
+		}
+		return few(p)
+	})
 }
 
-// experts is a recorded mixture, in kernels of any class that take up to decodeRows
-// rows at a time. Scratch holds what a tap sees [rows][hidden], then the activations
-// of a tile.
+// experts is a recorded mixture, in kernels that take some rows at a time. Scratch
+// holds what a tap sees [rows][hidden], then what passes from kernel to kernel.
 type experts struct {
 	ops.ExpertsArgs
 	*mixture
 	steer *steering
+	most  int        // rows of a launch
 	acts  driver.Ptr // offset of the activations in scratch
 	// launch runs a stage of rows from first on (see kernels.ExpertsGenericArgs).
 	launch func(p *pass, first, rows, stage int, out driver.Ptr) error
@@ -81,7 +92,7 @@ var stages = []struct {
 }{{"shared_out", 1}, {"routed_out", 2}, {"mlp_out", 3}}
 
 func (r *recorder) experts(a ops.ExpertsArgs, m *mixture) *experts {
-	e := &experts{ExpertsArgs: a, mixture: m, steer: r.steer}
+	e := &experts{ExpertsArgs: a, mixture: m, steer: r.steer, most: decodeRows}
 	e.acts = driver.Ptr(4*r.rows*m.hidden+alignment-1) &^ (alignment - 1)
 	if m.experts.gateUp.data != 0 {
 		e.launch = e.fast(r)
@@ -110,9 +121,9 @@ func (e *experts) run(p *pass) error {
 
 // tiles runs a stage over the rows of a pass.
 func (e *experts) tiles(p *pass, stage int, out driver.Ptr) error {
-	for first := 0; first < p.rows; first += decodeRows {
+	for first := 0; first < p.rows; first += e.most {
 		to := out + driver.Ptr(4*first*e.hidden)
-		if err := e.launch(p, first, min(decodeRows, p.rows-first), stage, to); err != nil {
+		if err := e.launch(p, first, min(e.most, p.rows-first), stage, to); err != nil {
 			return err
 		}
 	}

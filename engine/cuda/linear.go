@@ -13,6 +13,7 @@ import (
 type linear struct {
 	generic kernel[kernels.LinearGenericArgs]
 	decode  decodeLinear
+	prefill prefillLinear
 	slabs   []kernels.LinearArgs
 	raw     []kernels.LinearGenericArgs
 }
@@ -50,7 +51,7 @@ func (r *recorder) linear(to target, weights ...*ops.Matrix) *linear {
 		column += w.N
 	}
 	if taken > 0 {
-		l.decode = r.decodeLinear()
+		l.decode, l.prefill = r.decodeLinear(), newPrefillLinear(r)
 	}
 	return l
 }
@@ -97,7 +98,16 @@ func (l *linear) run(p *pass, in inputs) error {
 	if err := l.runRaw(p, in); err != nil {
 		return err
 	}
-	return l.tiles(p, in)
+	if p.class == decoding {
+		return l.tiles(p, in)
+	}
+	for _, args := range l.slabs {
+		args.X, args.Low, args.Wanted, args.Rows = uint64(in.half), uint64(in.low), uint64(in.wanted), uint32(in.rows)
+		if err := l.prefill.launch(p, args); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // runRaw multiplies with the matrices that are not in slabs.

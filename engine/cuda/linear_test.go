@@ -32,12 +32,12 @@ func (w linearTwin) phase(rows int, build func(set ops.Set, device bool)) (host,
 }
 
 // linearStep is a step of decode rows and prefill segments: of each as many tokens.
-// Every row's logits are wanted, those of the first twice.
+// Every row's logits are wanted, those of the first twice where there is room.
 func linearStep(decode int, prefill ...int) *ops.Step {
 	step := &ops.Step{}
 	add := func(kind ops.SegmentKind, n int) {
 		s := ops.Segment{Kind: kind, Slot: len(step.Segments), Len: n, Pages: make([]int32, (n+ops.PageTokens-1)/ops.PageTokens)}
-		if len(step.Segments) == 0 {
+		if len(step.Segments) == 0 && decode < decodeRows {
 			s.Logits = []int{0}
 		}
 		for i := range n {
@@ -68,9 +68,9 @@ func linearSteps() map[string]*ops.Step {
 	}
 }
 
-// each runs the steps on both sides, the buffers that are added to set anew before
-// each, and compares what comes out.
-func (w linearTwin) each(steps map[string]*ops.Step, host, device ops.Program, bound float64, fresh func(), out map[string]pair) {
+// each runs the steps on both sides, after fresh, and compares what comes out: the
+// rows that hold something, by the width of the buffer, or rows of logits.
+func (w linearTwin) each(steps map[string]*ops.Step, host, device ops.Program, bound float64, fresh func(), out map[string]rowsOf) {
 	w.Helper()
 	for what, step := range steps {
 		if fresh != nil {
@@ -79,9 +79,20 @@ func (w linearTwin) each(steps map[string]*ops.Step, host, device ops.Program, b
 		run(w, host, step)
 		run(w, device, step)
 		for name, p := range out {
-			w.near(what+": "+name, p, bound)
+			n := step.Rows()
+			if name == "logits" {
+				n = step.LogitsRows()
+			}
+			values := int64(n * p.width)
+			w.near(what+": "+name, pair{p.cpu.Slice(0, values), p.device.Slice(0, values)}, bound)
 		}
 	}
+}
+
+// rowsOf is a buffer of rows so many values wide.
+type rowsOf struct {
+	pair
+	width int
 }
 
 // grouped makes a copy of a packed matrix whose inputs belong to groups in another
@@ -169,7 +180,7 @@ func TestMixerInMultipliesEveryLayout(t *testing.T) {
 			host, device := w.phase(linearRows, func(set ops.Set, on bool) {
 				set.MixerIn(ops.MixerInArgs{X: x.of(on), Norm: norm, Eps: 1e-6, Weights: weights, Out: out.of(on)})
 			})
-			w.each(linearSteps(), host, device, c.bound, nil, map[string]pair{"out": out})
+			w.each(linearSteps(), host, device, c.bound, nil, map[string]rowsOf{"out": {out, width(weights)}})
 		})
 	}
 }
@@ -194,7 +205,7 @@ func TestMixerOutAddsToTheResidual(t *testing.T) {
 			for i := range residual {
 				residual[i] = float32(w.random.NormFloat64())
 			}
-			w.each(linearSteps(), host, device, bound, func() { w.write(x, residual) }, map[string]pair{"x": x})
+			w.each(linearSteps(), host, device, bound, func() { w.write(x, residual) }, map[string]rowsOf{"x": {x, n}})
 		})
 	}
 }
@@ -213,7 +224,7 @@ func TestRouterKeepsTwentyBits(t *testing.T) {
 				set.Router(ops.RouterArgs{X: x.of(on), Norm: norm, Eps: 1e-6, Router: router, Shared: shared,
 					Normed: normed.of(on), Logits: logits.of(on), Gate: gate.of(on)})
 			})
-			w.each(linearSteps(), host, device, 2e-6, nil, map[string]pair{"normed": normed, "logits": logits, "gate": gate})
+			w.each(linearSteps(), host, device, 2e-6, nil, map[string]rowsOf{"normed": {normed, k}, "router logits": {logits, experts}, "gate": {gate, 1}})
 		})
 	}
 }
@@ -235,8 +246,8 @@ func TestLogitsOfTheRowsThatAreWanted(t *testing.T) {
 			w.each(map[string]*ops.Step{
 				"some": some, "none": {IDs: make([]int32, 9), Segments: []ops.Segment{{Kind: ops.Prefill, Len: 9, Pages: []int32{0}}}},
 				"more than a launch takes": linearStep(0, 79), "several passes": linearStep(5, 4, 9),
-			}, host, device, bound, nil, map[string]pair{"logits": logits})
-			w.each(map[string]*ops.Step{"prefill": linearStep(0, 50)}, host, device, 1e-6, nil, map[string]pair{"hidden": hidden})
+			}, host, device, bound, nil, map[string]rowsOf{"logits": {logits, vocabulary}})
+			w.each(map[string]*ops.Step{"prefill": linearStep(0, 50)}, host, device, 1e-6, nil, map[string]rowsOf{"hidden": {hidden, k}})
 		})
 	}
 }
@@ -256,7 +267,7 @@ func TestEmbedFindsRowsAndDrawnTokens(t *testing.T) {
 		w.place(ops.Weights{Matrices: []*ops.Matrix{table}})
 		x := w.buf(linearRows*table.K, nil)
 		host, device := w.phase(linearRows, func(set ops.Set, on bool) { set.Embed(ops.EmbedArgs{Table: table, X: x.of(on)}) })
-		w.each(linearSteps(), host, device, 0, nil, map[string]pair{"x": x})
+		w.each(linearSteps(), host, device, 0, nil, map[string]rowsOf{"x": {x, table.K}})
 
 		drawn := []int32{22, -1, 23}
 		w.check(w.device.Write(ops.Buf{Addr: uintptr(w.device.drawn), Len: 3, Type: ops.I32}, bytesOf(drawn)))
@@ -296,9 +307,9 @@ func TestDraftInJoinsEmbeddingAndHiddenState(t *testing.T) {
 					step.Hidden[i] = float32(w.random.NormFloat64())
 				}
 			}
-			w.each(steps, host, device, 3*bound, nil, map[string]pair{"logits": logits})
+			w.each(steps, host, device, 3*bound, nil, map[string]rowsOf{"logits": {logits, vocabulary}})
 			delete(steps, "several passes")
-			w.each(steps, host, device, bound, nil, map[string]pair{"x": x})
+			w.each(steps, host, device, bound, nil, map[string]rowsOf{"x": {x, hidden}})
 		})
 	}
 }
@@ -410,7 +421,7 @@ func TestModelShapesOfLinears(t *testing.T) {
 		for _, rows := range []int{1, 3, 8, 16, 30, 64} {
 			steps[fmt.Sprintf("%v, %d rows", c, rows)] = linearStep(rows)
 		}
-		w.each(steps, host, device, 1e-3, nil, map[string]pair{"out": out})
+		w.each(steps, host, device, 1e-3, nil, map[string]rowsOf{"out": {out, c.n}})
 		w.arena.Release(mark)
 		w.hosts.Release(markHost)
 	}

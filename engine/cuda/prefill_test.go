@@ -107,8 +107,8 @@ func packed(bits, k, count int, of func(slab, g int) (m *ops.Matrix, n int)) (sl
 	return s, data
 }
 
-// random makes a matrix of 4, 8 or 16 bits.
-func (s *stand) random(bits, k, n int) *ops.Matrix {
+// weight makes a matrix of 4, 8 or 16 bits.
+func (s *stand) weight(bits, k, n int) *ops.Matrix {
 	if bits == 16 {
 		return s.dense("dense", k, n)
 	}
@@ -180,7 +180,7 @@ func TestPrefillLinear(t *testing.T) {
 				if n == 0 {
 					continue
 				}
-				m := s.random([]int{c.bits0, c.bits1, c.bits2}[i], c.k, n)
+				m := s.weight([]int{c.bits0, c.bits1, c.bits2}[i], c.k, n)
 				slabs, data := packed(m.Bits, c.k, (n+slabRows-1)/slabRows, func(slab, g int) (*ops.Matrix, int) { return m, slab*slabRows + g })
 				*[]*uint64{&args.Slabs0, &args.Slabs1, &args.Slabs2}[i] = uint64(put(s, data))
 				*[]*uint32{&args.Count0, &args.Count1, &args.Count2}[i] = uint32(slabs.count)
@@ -256,5 +256,39 @@ func TestPrefillLinear(t *testing.T) {
 			}
 			s.closeTo("two planes", want, run(args), roundedWeights)
 		})
+	}
+}
+
+// The widest product of a layer: how many operations a second the device does.
+func BenchmarkPrefillLinear(b *testing.B) {
+	if !silicon() {
+		b.Skip("on a device only")
+	}
+	const k, n = 2048, 12352
+	for _, bits := range []int{4, 8, 16} {
+		s := newStand(b, 1<<30)
+		l := newPrefillLinear(s.r)
+		m := s.weight(bits, k, n)
+		slabs, data := packed(bits, k, n/slabRows, func(slab, g int) (*ops.Matrix, int) { return m, slab*slabRows + g })
+		at := put(s, data)
+		for _, rows := range []int{64, 512, 2048} {
+			b.Run(fmt.Sprintf("%d bits, %d rows", bits, rows), func(b *testing.B) {
+				args := kernels.LinearArgs{
+					X: uint64(put(s, make([]uint16, rows*k))), Out: uint64(put(s, make([]float32, rows*n))),
+					Slabs0: uint64(at), Count0: uint32(slabs.count), Bits0: uint32(bits), Bytes0: uint32(slabs.stride), N0: n,
+					K: k, Rows: uint32(rows), Stride: n,
+				}
+				b.ResetTimer()
+				s.launch(pass{}, func(p *pass) error {
+					for range b.N {
+						if err := l.launch(p, args); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				b.ReportMetric(2*float64(b.N)*float64(rows)*k*n/b.Elapsed().Seconds()/1e12, "TFLOP/s")
+			})
+		}
 	}
 }

@@ -121,8 +121,9 @@ type Backend interface {
 
 // Program is a recorded sequence of phases.
 type Program interface {
-	// Submit starts one replay. The step must not be touched before its
-	// ticket has been waited for.
+	// Submit starts one replay. The step must not be touched before its ticket has
+	// been waited for, but for Sampling and Samples where the program does not
+	// sample: they may be filled in meanwhile.
 	Submit(*Step) (Ticket, error)
 	Close() error
 }

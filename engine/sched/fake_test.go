@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -14,16 +15,81 @@ import (
 
 // fake is a machine whose state is hashes: a slot's is of all tokens read, in
 // which form, and a row of logits is of the slot's state and of every entry of
-// the pages. Whatever is mixed up changes all tokens that follow.
+// the pages. Whatever is mixed up changes all tokens that follow. What is queued
+// runs when it is waited for, as late as can be.
 type fake struct {
 	lock   sync.Mutex
 	slots  []slot
 	pages  [][ops.PageTokens]uint64
 	rows   []uint64
+	drawn  []int32
 	chunk  int
 	broken error
 	stuck  bool    // steps end only when abandoned
 	steps  []shape // of each step
+
+	ahead   bool
+	wanted  func() bool
+	holds   func(slot int, pages []int32) bool // whether a running stream has that place
+	queue   []*ticket
+	flying  map[string]int // tickets not waited for
+	deepest int            // most steps on their way
+	behind  int            // forward passes queued behind another step
+	breakAt int            // the forward pass that fails, by steps before it; 0 for none
+}
+
+// ticket is something that was queued.
+type ticket struct {
+	f       *fake
+	what    string
+	work    func() error
+	err     error
+	ran     bool
+	settled bool
+}
+
+// queued puts work into the queue. One that is not ahead has nothing else there;
+// one that is has two of a kind at most, as many as a device keeps apart.
+func (f *fake) queued(what string, work func() error) (ops.Ticket, error) {
+	most := 1
+	if f.ahead {
+		most = 2
+	}
+	if f.flying[what] == most || !f.ahead && len(f.queue) > 0 {
+		return nil, fmt.Errorf("%s is queued behind %v", what, f.flying)
+	}
+	if f.flying[what]++; what == "forward" && len(f.queue) > 0 {
+		f.behind++
+	}
+	f.deepest = max(f.deepest, f.flying[what])
+	t := &ticket{f: f, what: what, work: work}
+	f.queue = append(f.queue, t)
+	return t, nil
+}
+
+func (t *ticket) Wait(ctx context.Context) error {
+	if t.settled {
+		return errors.New("waited for twice")
+	}
+	t.settled = true
+	t.f.flying[t.what]--
+	if t.f.stuck {
+		<-ctx.Done()
+	}
+	t.f.drain(t)
+	if t.f.stuck {
+		return ctx.Err()
+	}
+	return t.err
+}
+
+// drain runs what is queued, up to a ticket; all of it for nil.
+func (f *fake) drain(last *ticket) {
+	for len(f.queue) > 0 && (last == nil || !last.ran) {
+		t := f.queue[0]
+		f.queue = f.queue[1:]
+		t.err, t.ran = t.work(), true
+	}
 }
 
 type slot struct {
@@ -48,23 +114,47 @@ func form(kind ops.SegmentKind) uint64 { return uint64(min(kind, ops.Decode)) }
 func (f *fake) Lock()   { f.lock.Lock() }
 func (f *fake) Unlock() { f.lock.Unlock() }
 
-func (f *fake) Step(ctx context.Context, step *ops.Step) error {
-	if f.stuck {
-		<-ctx.Done()
-		return ctx.Err()
+func (f *fake) Ahead() bool  { return f.ahead }
+func (f *fake) Wanted() bool { return f.wanted() }
+
+func (f *fake) Forward(step *ops.Step) (ops.Ticket, error) {
+	ids, segments := slices.Clone(step.IDs), slices.Clone(step.Segments)
+	for i := range segments {
+		s := &segments[i]
+		s.Pages, s.Logits = slices.Clone(s.Pages), slices.Clone(s.Logits)
 	}
+	return f.queued("forward", func() error { return f.forward(ids, segments) })
+}
+
+func (f *fake) Sample(step *ops.Step) (ops.Ticket, error) {
+	sampling := slices.Clone(step.Sampling)
+	return f.queued("sample", func() error { return f.sample(sampling, step.Samples) })
+}
+
+func (f *fake) forward(ids []int32, segments []ops.Segment) error {
 	if f.broken != nil {
 		return f.broken
 	}
+	if f.breakAt > 0 && len(f.steps) == f.breakAt {
+		f.breakAt = 0
+		return errBroken
+	}
+	for i, id := range ids {
+		if id < 0 {
+			ids[i] = f.drawn[^id]
+		}
+	}
+	used := map[int]bool{}
 	f.rows = f.rows[:0]
-	ids, used := step.IDs, map[int]bool{}
 	var s shape
-	for _, g := range step.Segments {
+	for _, g := range segments {
 		at := &f.slots[g.Slot]
 		if g.Start == 0 {
 			*at = slot{}
 		}
 		switch {
+		case !f.holds(g.Slot, g.Pages):
+			return fmt.Errorf("slot %d with pages %v belongs to nobody", g.Slot, g.Pages)
 		case used[g.Slot]:
 			return fmt.Errorf("slot %d twice in a step", g.Slot)
 		case at.read != g.Start:
@@ -96,14 +186,22 @@ func (f *fake) Step(ctx context.Context, step *ops.Step) error {
 		at.read += g.Len
 		ids = ids[g.Len:]
 	}
-	if len(f.rows) != len(step.Sampling) || len(step.Samples) != len(step.Sampling) || len(ids) != 0 {
-		return fmt.Errorf("%d rows, %d draws, %d samples, %d ids left", len(f.rows), len(step.Sampling), len(step.Samples), len(ids))
-	}
-	for i := range step.Sampling {
-		step.Samples[i].Token.ID = token(f.rows[i], step.Sampling[i].Seed)
-		step.Samples[i].Watched = watched(f.rows[i], step.Sampling[i].Watch)
+	if len(ids) != 0 {
+		return fmt.Errorf("%d ids left", len(ids))
 	}
 	f.steps = append(f.steps, s)
+	return nil
+}
+
+func (f *fake) sample(sampling []ops.Sampling, samples []ops.Sample) error {
+	if len(f.rows) != len(sampling) || len(samples) != len(sampling) {
+		return fmt.Errorf("%d rows, %d draws, %d samples", len(f.rows), len(sampling), len(samples))
+	}
+	f.drawn = f.drawn[:0]
+	for i, s := range sampling {
+		samples[i] = ops.Sample{Token: ops.Candidate{ID: token(f.rows[i], s.Seed)}, Watched: watched(f.rows[i], s.Watch)}
+		f.drawn = append(f.drawn, samples[i].Token.ID)
+	}
 	return nil
 }
 
@@ -116,20 +214,24 @@ func watched(row uint64, id int32) ops.Candidate {
 }
 
 func (f *fake) Row(dst []float32, i int) ([]float32, error) {
+	f.drain(nil)
 	return append(dst[:0], float32(f.rows[i]%(1<<20))), nil
 }
 
 func (f *fake) CopySlot(dst, src int) error {
+	f.drain(nil)
 	f.slots[dst] = f.slots[src]
 	return nil
 }
 
 func (f *fake) CopyPage(dst, src int32) error {
+	f.drain(nil)
 	f.pages[dst] = f.pages[src]
 	return nil
 }
 
 func (f *fake) Save(place *cache.Sequence, tokens int) ([]byte, error) {
+	f.drain(nil)
 	at := f.slots[place.Slot]
 	if at.read != tokens {
 		return nil, fmt.Errorf("saved at %d tokens, the slot is at %d", tokens, at.read)
@@ -142,6 +244,7 @@ func (f *fake) Save(place *cache.Sequence, tokens int) ([]byte, error) {
 }
 
 func (f *fake) Load(place *cache.Sequence, tokens int, saved []byte) error {
+	f.drain(nil)
 	f.slots[place.Slot] = slot{read: tokens, state: binary.LittleEndian.Uint64(saved)}
 	for p := range tokens {
 		f.pages[place.Pages[p/ops.PageTokens]][p%ops.PageTokens] = binary.LittleEndian.Uint64(saved[8+8*p:])
@@ -218,16 +321,33 @@ type bench struct {
 	cache *cache.Cache
 }
 
-func newBench(pages, slots int, opts Options) *bench {
+func newBench(pages, slots int, opts Options) *bench { return newBenchOn(&fake{}, pages, slots, opts) }
+
+// newBenchOn is newBench with a machine that may be ahead.
+func newBenchOn(f *fake, pages, slots int, opts Options) *bench {
 	c, err := cache.New(nil, cache.Shape{}, pages, slots)
 	if err != nil {
 		panic(err)
 	}
-	f := &fake{slots: make([]slot, slots), pages: make([][ops.PageTokens]uint64, pages), chunk: opts.Chunk}
-	return &bench{New(f, c, opts), f, c}
+	f.slots, f.pages, f.chunk, f.flying = make([]slot, slots), make([][ops.PageTokens]uint64, pages), opts.Chunk, map[string]int{}
+	if f.wanted == nil {
+		f.wanted = func() bool { return false }
+	}
+	b := &bench{fake: f, cache: c}
+	f.lock.Lock() // the loop waits for it before it looks at b
+	f.holds = func(slot int, pages []int32) bool {
+		return slices.ContainsFunc(b.running, func(g *group) bool {
+			return slices.ContainsFunc(g.streams, func(t *Stream) bool {
+				return t.place != nil && t.place.Slot == slot && slices.Equal(t.place.Pages[:len(pages)], pages)
+			})
+		})
+	}
+	b.Scheduler = New(f, c, opts)
+	f.lock.Unlock()
+	return b
 }
 
-var errClosed = errors.New("closed")
+var errClosed, errBroken = errors.New("closed"), errors.New("the device fell off")
 
 // close ends the scheduler and checks that everything came back.
 func (b *bench) close(t interface{ Errorf(string, ...any) }) {

@@ -115,12 +115,17 @@ func TestEveryStreamEqualsItsSoloRun(t *testing.T) {
 		rounds = 15
 	}
 	before := runtime.NumGoroutine()
-	preempted := map[string]uint64{}
+	preempted, deepest := map[string]uint64{}, map[bool]int{}
 	for range rounds {
 		rapid.Check(t, func(t *rapid.T) {
 			opts := Options{Chunk: rapid.SampledFrom([]int{64, 128}).Draw(t, "chunk"), LogitsRows: 64, Queue: 100,
 				Overcommit: rapid.SampledFrom([]string{"", "swap", "rebuild"}).Draw(t, "overcommit")}
-			b := newBench(rapid.IntRange(6, 12).Draw(t, "pages"), rapid.IntRange(1, 6).Draw(t, "slots"), opts)
+			f := &fake{ahead: rapid.Bool().Draw(t, "on a machine that is ahead")}
+			if rapid.Bool().Draw(t, "wanted by others") {
+				turns := 0
+				f.wanted = func() bool { turns++; return turns%5 == 0 }
+			}
+			b := newBenchOn(f, rapid.IntRange(6, 12).Draw(t, "pages"), rapid.IntRange(1, 6).Draw(t, "slots"), opts)
 			loads := make([]load, rapid.IntRange(1, 10).Draw(t, "requests"))
 			for i := range loads {
 				loads[i] = drawLoad(t, i)
@@ -156,6 +161,7 @@ func TestEveryStreamEqualsItsSoloRun(t *testing.T) {
 			stats := b.Stats()
 			b.close(t)
 			preempted[opts.Overcommit] += stats.Preempted
+			deepest[f.ahead] = max(deepest[f.ahead], f.deepest)
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
@@ -163,6 +169,9 @@ func TestEveryStreamEqualsItsSoloRun(t *testing.T) {
 	}
 	if preempted[""] != 0 || preempted["swap"] == 0 || preempted["rebuild"] == 0 {
 		t.Errorf("streams put aside: %v, want some under overcommit and only there", preempted)
+	}
+	if deepest[false] != 1 || deepest[true] != 2 {
+		t.Errorf("steps on their way at a time, by machines that are ahead: %v, want 1 and 2", deepest)
 	}
 	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)

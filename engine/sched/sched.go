@@ -7,6 +7,11 @@
 // overtaken only by those that arrive within Ageing times the difference of
 // priorities: none starves. Admitted prompts take turns, a chunk each.
 //
+// On a machine that is ahead, a step is queued while the one ahead of it runs: its
+// rows are of tokens that the device knows first. The parameters of its draws follow
+// when the host has seen those tokens. Who ended there has a row too many, whose
+// sample nobody gets; its memory comes back when that step is done.
+//
 // Whose bits: chunks end on absolute borders of ops.ChunkTokens, drawn tokens
 // are read in step form, and samplers see one row: neither the others in a step
 // nor being put aside changes a stream.
@@ -35,9 +40,18 @@ const maxPriority = 5000
 type Machine interface {
 	Lock()
 	Unlock()
-	// Step reads all segments and fills in step.Samples. When ctx ends it may stop
-	// half-way: nobody is left to want what the step makes.
-	Step(ctx context.Context, step *ops.Step) error
+	// Forward queues the reading of all segments, and Sample the draws from the rows
+	// of logits that the last Forward gives: it fills in step.Samples. Each ticket
+	// is waited for. When its context ends it may stop half-way: nobody is left to
+	// want what the step makes.
+	Forward(step *ops.Step) (ops.Ticket, error)
+	Sample(step *ops.Step) (ops.Ticket, error)
+	// Ahead says whether a step may be queued before the one ahead of it is done,
+	// with ops.Drawn ids of its draws. Otherwise one call is waited for before the
+	// next.
+	Ahead() bool
+	// Wanted says whether somebody else waits for the lock.
+	Wanted() bool
 	// Row copies a row of logits of the last step into dst, which it makes if nil.
 	Row(dst []float32, i int) ([]float32, error)
 	CopySlot(dst, src int) error
@@ -78,8 +92,9 @@ type Scheduler struct {
 	running []*group // by order, oldest first
 	aside   []*group // put aside, likewise
 	orders  uint64
-	last    *group // the last to read a chunk
-	work    work
+	last    *group    // the last to read a chunk
+	works   [2]work   // the step that runs, and the one queued behind it
+	settled time.Time // when the last step was done
 }
 
 // New starts a scheduler. Close ends it.
@@ -209,10 +224,11 @@ func (s *Scheduler) loop() {
 		s.sweep()
 		s.machine.Lock()
 		s.admit()
-		s.plan()
-		rows := len(s.work.step.IDs)
+		w := &s.works[0]
+		s.plan(w, nil)
+		rows := len(w.step.IDs)
 		if rows > 0 {
-			s.run()
+			s.run(w)
 		}
 		s.machine.Unlock()
 		s.mu.Lock()

@@ -1,7 +1,6 @@
 package sched
 
 import (
-	"context"
 	"slices"
 	"sync"
 	"time"
@@ -9,51 +8,78 @@ import (
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 )
 
-// work is the step in the making. Its slices are used again.
+// work is a step from its plan to its end. Its slices are used again.
 type work struct {
 	step    ops.Step
 	groups  []*group // of each segment
 	draws   []draw   // of each row of logits
 	logits  []int    // offsets of all segments
 	decodes int
-	chunk   int // tokens of the one segment that is longer
+	chunk   int    // tokens of the one segment that is longer
+	reader  *group // whose they are
 	times   ops.Times
 	errs    []error // of each row's sampler
+
+	began   time.Time
+	prompts int        // tokens of the prompts that it reads to their ends
+	forward ops.Ticket // nil before it was queued
+	err     error      // of what was queued
+	over    []ending   // of streams that ended while the step was queued already
 }
 
 // draw is what a row of logits is for: a stream's next token, or the score of a
 // prompt token (stream nil).
 type draw struct {
-	group  *group
-	stream *Stream
+	group    *group
+	stream   *Stream
+	sampling ops.Sampling // of a score
 }
 
-// plan fills in the step: a row of every stream that decodes, oldest first, and
-// the next chunk of whoever's turn it is.
-func (s *Scheduler) plan() {
-	w := &s.work
+// ending is how a stream ends once its memory is no longer in use.
+type ending struct {
+	group  *group
+	stream *Stream
+	reason string
+	err    error
+}
+
+// plan fills in a step: a row of every stream that decodes, oldest first, and the
+// next chunk of whoever's turn it is. With a step before it that is not done yet,
+// the rows of streams that draw there are of tokens not known yet; there nobody is
+// put aside, and where that would be needed plan says false.
+func (s *Scheduler) plan(w, before *work) bool {
 	w.step.IDs, w.step.Segments, w.step.Sampling = w.step.IDs[:0], w.step.Segments[:0], w.step.Sampling[:0]
-	w.groups, w.draws, w.logits, w.decodes, w.chunk = w.groups[:0], w.draws[:0], w.logits[:0], 0, 0
+	w.groups, w.draws, w.logits, w.decodes, w.chunk, w.reader = w.groups[:0], w.draws[:0], w.logits[:0], 0, 0, nil
+	w.prompts, w.forward, w.err, w.over = 0, nil, nil, w.over[:0]
 	for i := 0; i < len(s.running); i++ {
 		g := s.running[i]
 		t := g.first()
-		if g.reading() || t.waits() || !s.grow(g) {
+		switch {
+		case t.over || g.reading() || t.waits():
 			continue
+		case before == nil:
+			if !s.grow(g) {
+				continue
+			}
+		case t.drawn+t.flying() >= t.req.MaxTokens:
+			continue // it has drawn its last
+		case !t.place.Grow(len(t.ids) + t.flying()):
+			return false
 		}
 		w.segment(g, ops.Decode, 1)
 		w.draw(g, t, 0)
 		w.decodes++
 	}
-	if g := s.reader(); g != nil {
-		s.last = g
-		w.read(g, s.opts)
+	if w.reader = s.reader(); w.reader != nil {
+		w.read(w.reader, s.opts)
 	}
+	return true
 }
 
 // reader returns the group whose turn it is to read: the next after the last.
 func (s *Scheduler) reader() (next *group) {
 	for _, g := range s.running {
-		if !g.reading() || g.first().waits() {
+		if g.first().over || !g.reading() || g.first().waits() {
 			continue
 		}
 		if s.last != nil && g.order > s.last.order {
@@ -69,22 +95,41 @@ func (s *Scheduler) reader() (next *group) {
 // segment adds the group's next n tokens; the wanted logits follow.
 func (w *work) segment(g *group, kind ops.SegmentKind, n int) {
 	t := g.first()
-	w.step.IDs = append(w.step.IDs, t.ids[t.read:t.read+n]...)
+	if t.in != nil { // its token is being drawn
+		w.step.IDs = append(w.step.IDs, ops.Drawn(t.at))
+	} else {
+		w.step.IDs = append(w.step.IDs, t.ids[t.read:t.read+n]...)
+	}
 	w.step.Segments = append(w.step.Segments, ops.Segment{Kind: kind, Slot: t.place.Slot, Start: t.read, Len: n, Pages: t.place.Pages})
 	w.groups = append(w.groups, g)
 }
 
 // draw wants the logits at an offset of the last segment, for a stream's token.
 func (w *work) draw(g *group, t *Stream, offset int) {
-	w.want(draw{g, t}, offset, t.sampler.Draw(len(t.ids), t.req.Candidates))
+	w.want(draw{group: g, stream: t}, offset)
 }
 
-func (w *work) want(d draw, offset int, sampling ops.Sampling) {
+func (w *work) want(d draw, offset int) {
 	before := len(w.logits)
 	w.logits = append(w.logits, offset)
 	segment := &w.step.Segments[len(w.step.Segments)-1]
 	segment.Logits = w.logits[before-len(segment.Logits):]
-	w.draws, w.step.Sampling = append(w.draws, d), append(w.step.Sampling, sampling)
+	w.draws = append(w.draws, d)
+}
+
+// ask fills in what to do with each row of logits. All tokens before are known.
+func (w *work) ask() {
+	for _, d := range w.draws {
+		switch t := d.stream; {
+		case t == nil:
+			w.step.Sampling = append(w.step.Sampling, d.sampling)
+		case t.over:
+			w.step.Sampling = append(w.step.Sampling, ops.Sampling{Watch: -1}) // for nobody
+		default:
+			w.step.Sampling = append(w.step.Sampling, t.sampler.Draw(len(t.ids), t.req.Candidates))
+		}
+	}
+	w.step.Samples = slices.Grow(w.step.Samples[:0], len(w.draws))[:len(w.draws)]
 }
 
 // read adds a group's next chunk: of its prompt in chunk form, to a border or to
@@ -119,80 +164,7 @@ func (w *work) score(g *group) {
 		return
 	}
 	for at := max(t.read, len(g.scores)); at < min(t.read+w.chunk, len(t.req.Prompt)-1); at++ {
-		w.want(draw{g, nil}, at-t.read, ops.Sampling{Candidates: *t.req.PromptCandidates, Watch: t.ids[at+1]})
-	}
-}
-
-// run runs the planned step and hands out what it gave.
-func (s *Scheduler) run() {
-	w := &s.work
-	w.step.Samples = slices.Grow(w.step.Samples[:0], len(w.draws))[:len(w.draws)]
-	w.times = ops.Times{}
-	w.step.Times = &w.times
-	start := time.Now()
-	for _, g := range w.groups {
-		if t := g.first(); t.started.IsZero() {
-			for _, t := range g.streams {
-				t.started = start
-			}
-		}
-	}
-	ctx, stop := s.begin()
-	err := s.machine.Step(ctx, &w.step)
-	took := time.Since(start)
-	s.mu.Lock()
-	s.abandon = nil
-	s.stats.Steps.count(w.decodes, w.chunk, took)
-	for i, d := range w.times {
-		s.stats.PhaseTimes[i] += d
-	}
-	s.mu.Unlock()
-	stop()
-	for i, g := range w.groups {
-		segment := &w.step.Segments[i]
-		g.first().read += segment.Len
-		if err == nil && len(g.streams) > 1 && g.first().read == len(g.first().ids) {
-			err = s.fork(g)
-		}
-		if t := g.first(); t.drawn == 0 && t.read == len(t.ids) {
-			s.mu.Lock()
-			s.stats.PromptTokens += uint64(t.read)
-			s.mu.Unlock()
-		}
-	}
-	if err != nil {
-		s.lose(err)
-	} else {
-		s.deliver()
-	}
-	s.split()
-}
-
-// begin notes whom the step is for: it is abandoned when all have left.
-func (s *Scheduler) begin() (context.Context, func()) {
-	ctx, stop := context.WithCancel(context.Background())
-	s.mu.Lock()
-	s.inStep = s.inStep[:0]
-	for _, g := range s.work.groups {
-		s.inStep = append(s.inStep, g.streams...)
-	}
-	s.abandon = stop
-	s.count()
-	s.mu.Unlock()
-	s.left() // a context may have ended just before
-	return ctx, stop
-}
-
-// lose ends every stream of a step that failed or was abandoned.
-func (s *Scheduler) lose(err error) {
-	for _, g := range s.work.groups {
-		for _, t := range slices.Clone(g.streams) {
-			if reason, why := t.ended(); reason != "" {
-				s.finish(g, t, reason, why)
-			} else {
-				s.finish(g, t, "error", lost(err))
-			}
-		}
+		w.want(draw{group: g, sampling: ops.Sampling{Candidates: *t.req.PromptCandidates, Watch: t.ids[at+1]}}, at-t.read)
 	}
 }
 
@@ -216,14 +188,13 @@ func (s *Scheduler) fork(g *group) error {
 
 // choose lets the samplers finish what the device could not. Those that work on
 // the host do so side by side: none waits for the sum of all.
-func (s *Scheduler) choose() {
-	w := &s.work
+func (s *Scheduler) choose(w *work) {
 	w.errs = slices.Grow(w.errs[:0], len(w.draws))[:len(w.draws)]
 	var machine sync.Mutex
 	var wait sync.WaitGroup
 	for i, d := range w.draws {
 		t := d.stream
-		if t == nil {
+		if t == nil || t.over {
 			continue
 		}
 		row := func() (_ []float32, err error) {
@@ -242,30 +213,36 @@ func (s *Scheduler) choose() {
 }
 
 // deliver hands the samples of the step to streams and scores.
-func (s *Scheduler) deliver() {
-	s.choose()
+func (s *Scheduler) deliver(w *work) {
+	s.choose(w)
 	now := time.Now()
-	var drawn uint64
-	for i, d := range s.work.draws {
-		sample := &s.work.step.Samples[i]
+	drawn := uint64(0)
+	for i, d := range w.draws {
+		if d.stream != nil && !d.stream.over && w.errs[i] == nil {
+			drawn++
+		}
+	}
+	s.mu.Lock()
+	s.stats.GeneratedTokens += drawn // before anybody learns of a stream's end
+	s.mu.Unlock()
+	for i, d := range w.draws {
+		sample := &w.step.Samples[i]
 		switch t := d.stream; {
 		case t == nil:
 			score := *sample
 			score.Candidates, score.Window = slices.Clone(sample.Candidates), nil
 			d.group.scores = append(d.group.scores, score)
-		case s.work.errs[i] != nil:
-			s.finish(d.group, t, "error", s.work.errs[i])
+		case t.over:
+			// It ended at the token before.
+		case w.errs[i] != nil:
+			s.end(d.group, t, "error", w.errs[i])
 		default:
 			if t.drawn == 0 {
 				t.prefilled, t.end.Prompt = now, d.group.scores
 			}
-			drawn++
 			s.take(d.group, t, sample)
 		}
 	}
-	s.mu.Lock()
-	s.stats.GeneratedTokens += drawn
-	s.mu.Unlock()
 }
 
 // take adds a drawn token to its stream.
@@ -277,9 +254,9 @@ func (s *Scheduler) take(g *group, t *Stream, sample *ops.Sample) {
 	t.push(sample)
 	switch {
 	case t.req.Ends(id):
-		s.finish(g, t, "stop", nil)
+		s.end(g, t, "stop", nil)
 	case t.drawn == t.req.MaxTokens:
-		s.finish(g, t, "length", nil)
+		s.end(g, t, "length", nil)
 	}
 }
 

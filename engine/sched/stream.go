@@ -74,6 +74,9 @@ type Stream struct {
 	place *cache.Sequence // nil while queued or put aside
 	saved []byte          // what a swap took off the machine
 	row   []float32       // logits that the sampler fetched
+	in    *work           // the step that draws its next token, nil for none,
+	at    int             // and in which of its rows
+	over  bool            // it has ended, and a step still uses its place
 
 	queued, started, prefilled time.Time
 	end                        End
@@ -122,6 +125,7 @@ type group struct {
 	arrived time.Time // less what its priority is worth
 	order   uint64    // of admission
 	scores  []ops.Sample
+	in      *work // the last step that it has a segment in, nil once that is done
 }
 
 func (g *group) first() *Stream { return g.streams[0] }
@@ -129,7 +133,7 @@ func (g *group) first() *Stream { return g.streams[0] }
 // reading says whether the group has more to read than the last drawn token.
 func (g *group) reading() bool {
 	t := g.first()
-	return len(t.ids)-t.read > 1 || t.drawn == 0
+	return t.in == nil && (len(t.ids)-t.read > 1 || t.drawn == 0)
 }
 
 // need is what the group takes to be admitted, or to come back.
@@ -144,8 +148,16 @@ func (s *Scheduler) need(g *group, spare int) cache.Need {
 	return cache.Need{Tokens: tokens, Count: len(g.streams), Shared: len(t.req.Prompt), Spare: spare}
 }
 
+// flying is how many of its tokens are being drawn: 0 or 1.
+func (t *Stream) flying() int {
+	if t.in != nil {
+		return 1
+	}
+	return 0
+}
+
 // waits says whether the stream is as far ahead of its consumer as it may be.
-func (t *Stream) waits() bool { return t.ahead.Load() >= int64(t.req.Ahead) }
+func (t *Stream) waits() bool { return t.ahead.Load()+int64(t.flying()) >= int64(t.req.Ahead) }
 
 // push hands a token to the consumer. There is room: see waits.
 func (t *Stream) push(sample *ops.Sample) {

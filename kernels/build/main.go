@@ -25,11 +25,12 @@ func main() {
 	force := flag.Bool("force", false, "compile every image, up to date or not")
 	check := flag.Bool("check", false, "compile one architecture anew and compare it with the images, which stay as they are")
 	program := flag.String("host", "", "compile the kernels for this machine's CPU instead, into this file (needs g++)")
+	root := flag.String("root", "", "the kernels folder, where there is no Go to ask for it")
 	jobs := flag.Int("jobs", runtime.NumCPU(), "compilations at a time")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, options{*headers, *force, *check, *program, max(1, *jobs)}); err != nil {
+	if err := run(ctx, options{*headers, *force, *check, *program, *root, max(1, *jobs)}); err != nil {
 		fmt.Fprintln(os.Stderr, "kernels/build:", err)
 		os.Exit(1)
 	}
@@ -37,14 +38,17 @@ func main() {
 
 type options struct {
 	headers, force, check bool
-	host                  string
+	host, root            string
 	jobs                  int
 }
 
 func run(ctx context.Context, o options) error {
-	root, err := folder(ctx)
-	if err != nil {
-		return err
+	root := o.root
+	if root == "" {
+		var err error
+		if root, err = folder(ctx); err != nil {
+			return err
+		}
 	}
 	if o.host != "" {
 		return host.Copy(ctx, host.Options{Kernels: root, Jobs: o.jobs}, o.host)

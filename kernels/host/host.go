@@ -46,7 +46,7 @@ type Options struct {
 // position-independent code: shared memory then lies below 4 GB, where PTX's
 // 32-bit addresses reach it.
 var flags = []string{
-	"-std=c++17", "-O1", "-g1", "-fno-pie", "-fno-strict-aliasing", "-fno-exceptions", "-ffp-contract=fast", "-fwrapv",
+	"-std=c++17", "-O1", "-g1", "-fno-pie", "-fno-strict-aliasing", "-fno-exceptions", "-fno-math-errno", "-ffp-contract=fast", "-fwrapv",
 	"-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error",
 	"-Wno-unknown-pragmas", "-Wno-attributes", "-Wno-class-memaccess",
 }

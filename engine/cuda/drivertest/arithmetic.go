@@ -70,6 +70,10 @@ func arithmetic() map[string]Kernel {
 		"rh_experts_down_generic":    perLaunch(genericDown),
 		"rh_experts_gate_up":         perLaunch(slabGateUp),
 		"rh_experts_down":            perLaunch(slabDown),
+		"rh_moe_plan":                typed(moePlan),
+		"rh_moe_gate_up":             perLaunch(moeGateUp),
+		"rh_moe_down":                perLaunch(moeDown),
+		"rh_moe_combine":             typed(moeCombine),
 
 		"rh_deltanet_conv":         deltaKernel((*delta).convolve),
 		"rh_deltanet_gates":        deltaKernel(func(d *delta) { d.rows(d.gates) }),

@@ -15,11 +15,13 @@ func attentionKernels() map[string]Kernel {
 		"rh_attention_rotate":  gridded(rotate),
 		"rh_attention_generic": gridded(attend),
 		"rh_attention_gate":    gridded(gate),
+		"rh_attention_decode":  gridded(decodeSplits),
+		"rh_attention_merge":   gridded(mergeSplits),
+		"rh_attention_prefill": gridded(prefillAttention),
 	}
 }
 
-// gridded makes a Kernel of a function that takes its argument struct and its grid,
-// which has a block for each row.
+// gridded makes a Kernel of a function that takes its argument struct and its grid.
 func gridded[T any](work func(m Memory, grid driver.Dim, args T) error) Kernel {
 	return func(m Memory, l driver.Launch) error {
 		args, err := Args[T](l)
@@ -212,10 +214,21 @@ func (p pages) history(length int) ([][]float32, error) {
 	return all, nil
 }
 
-// softmax is the attention of one query over keys and values: plainly, sums in fp64.
-func softmax(q []float32, keys, values [][]float32, scale float64) []float32 {
+// histories returns the keys and values of one KV head at positions 0 to length-1.
+func histories(m Memory, keys, values, table uint64, head int, heads, dim uint32, kind ops.Type, length int) (k, v [][]float32, err error) {
+	p := pages{m, keys, table, uint64(head), uint64(heads), uint64(dim), kind}
+	k, err = p.history(length)
+	p.pool = values
+	v, valueErr := p.history(length)
+	return k, v, errors.Join(err, valueErr)
+}
+
+// weighted is the attention of one query over keys and values, plainly, sums in fp64:
+// the largest score times scale, the sum of weights relative to it as powers of two,
+// and the weighted values.
+func weighted(q []float32, keys, values [][]float32, scale float64) (top, total float64, sums []float64) {
 	weights := make([]float64, len(keys))
-	top, total := math.Inf(-1), 0.0
+	top = math.Inf(-1)
 	for position, k := range keys {
 		for i, v := range q {
 			weights[position] += float64(v) * float64(k[i])
@@ -223,17 +236,22 @@ func softmax(q []float32, keys, values [][]float32, scale float64) []float32 {
 		weights[position] *= scale
 		top = max(top, weights[position])
 	}
-	sums := make([]float64, len(q))
+	sums = make([]float64, len(q))
 	for position, v := range values {
-		weight := math.Exp(weights[position] - top)
+		weight := math.Exp2(weights[position] - top)
 		total += weight
 		for i := range sums {
 			sums[i] += weight * float64(v[i])
 		}
 	}
-	out := make([]float32, len(q))
-	for i := range out {
-		out[i] = float32(sums[i] / total)
+	return top, total, sums
+}
+
+// narrowed is sums over total, in fp32.
+func narrowed(sums []float64, total float64) []float32 {
+	out := make([]float32, len(sums))
+	for i, v := range sums {
+		out[i] = float32(v / total)
 	}
 	return out
 }
@@ -286,11 +304,8 @@ func attend(m Memory, grid driver.Dim, a kernels.AttentionGenericArgs) error {
 			continue
 		}
 		for kv := range int(a.KVHeads) {
-			keys := pages{m, a.Keys, a.Pages + 4*uint64(rows[t].Page), uint64(kv), uint64(a.KVHeads), uint64(a.HeadDim), ops.Type(a.Type)}
-			k, err := keys.history(int(rows[t].Position) + 1)
-			keys.pool = a.Values
-			v, valueErr := keys.history(int(rows[t].Position) + 1)
-			if err := errors.Join(err, valueErr); err != nil {
+			k, v, err := histories(m, a.Keys, a.Values, a.Pages+4*uint64(rows[t].Page), kv, a.KVHeads, a.HeadDim, ops.Type(a.Type), int(rows[t].Position)+1)
+			if err != nil {
 				return err
 			}
 			for head := kv * group; head < (kv+1)*group; head++ {
@@ -299,8 +314,8 @@ func attend(m Memory, grid driver.Dim, a kernels.AttentionGenericArgs) error {
 				if err != nil {
 					return err
 				}
-				out := softmax(q, k, v, float64(a.Scale))
-				if err := output(m, a.Out+4*to, offset(a.HalfOut, 2*to), gateOf(a.Gate, t, head, a.Heads, a.KVHeads, a.HeadDim), out); err != nil {
+				_, total, sums := weighted(q, k, v, float64(a.Scale)*math.Log2E)
+				if err := output(m, a.Out+4*to, offset(a.HalfOut, 2*to), gateOf(a.Gate, t, head, a.Heads, a.KVHeads, a.HeadDim), narrowed(sums, total)); err != nil {
 					return err
 				}
 			}
@@ -323,6 +338,125 @@ func gate(m Memory, grid driver.Dim, a kernels.AttentionGateArgs) error {
 			out, err := Slice[float32](m, a.Out+4*to, int(a.HeadDim))
 			if err := errors.Join(err, output(m, a.Out+4*to, offset(a.HalfOut, 2*to), gateOf(a.Gate, t, head, a.Heads, a.KVHeads, a.HeadDim), out)); err != nil {
 				return err
+			}
+		}
+	}
+	return nil
+}
+
+// tensorDim is the head dimension of the kernels on tensor cores.
+const tensorDim = 256
+
+// splitSize is how many positions a split of a decode row has.
+func splitSize(length int) int { return (length + 2047) / 2048 * 32 }
+
+// decodeSplits leaves, for each split and head, the largest score as a power of two,
+// the sum of weights relative to it, and the weighted values.
+func decodeSplits(m Memory, grid driver.Dim, a kernels.AttentionDecodeArgs) error {
+	rows, err := Slice[kernels.Row](m, a.Row, int(grid[2]))
+	if err != nil {
+		return err
+	}
+	group := int(a.Heads / a.KVHeads)
+	for t := range rows {
+		if rows[t].Slot < 0 {
+			continue
+		}
+		length := int(rows[t].Position) + 1
+		size := splitSize(length)
+		for kv := range int(a.KVHeads) {
+			k, v, err := histories(m, a.Keys, a.Values, a.Pages+4*uint64(rows[t].Page), kv, a.KVHeads, tensorDim, ops.Type(a.Type), length)
+			if err != nil {
+				return err
+			}
+			for split := 0; split*size < length; split++ {
+				from, to := split*size, min(length, (split+1)*size)
+				for h := range group {
+					q, err := load(m, a.Q+2*uint64((t*int(a.Heads)+kv*group+h)*tensorDim), ops.Type(a.Type), tensorDim)
+					if err != nil {
+						return err
+					}
+					top, total, sums := weighted(q, k[from:to], v[from:to], float64(a.Scale))
+					at := uint64(((t*int(a.KVHeads)+kv)*int(a.Splits)+split)*8 + h)
+					err = errors.Join(store(m, a.Weights+8*at, ops.F32, []float32{float32(top), float32(total)}),
+						store(m, a.Sums+4*tensorDim*at, ops.F32, narrowed(sums, 1)))
+					if err != nil {
+						return err
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func mergeSplits(m Memory, grid driver.Dim, a kernels.AttentionMergeArgs) error {
+	rows, err := Slice[kernels.Row](m, a.Row, int(grid[0]))
+	if err != nil {
+		return err
+	}
+	group := int(a.Heads / a.KVHeads)
+	for t := range rows {
+		if rows[t].Slot < 0 {
+			continue
+		}
+		length := int(rows[t].Position) + 1
+		size := splitSize(length)
+		splits := (length + size - 1) / size
+		for head := range int(a.Heads) {
+			first := uint64((t*int(a.KVHeads)+head/group)*int(a.Splits)*8 + head%group)
+			weights, err := Slice[float32](m, a.Weights+8*first, 16*(splits-1)+2)
+			if err != nil {
+				return err
+			}
+			top := math.Inf(-1)
+			for i := range splits {
+				top = max(top, float64(weights[16*i]))
+			}
+			total, sums := 0.0, make([]float64, tensorDim)
+			for i := range splits {
+				fade := math.Exp2(float64(weights[16*i]) - top)
+				total += fade * float64(weights[16*i+1])
+				part, err := Slice[float32](m, a.Sums+4*tensorDim*(first+8*uint64(i)), tensorDim)
+				if err != nil {
+					return err
+				}
+				for j, v := range part {
+					sums[j] += fade * float64(v)
+				}
+			}
+			to := uint64(t*int(a.Heads)+head) * tensorDim
+			if err := output(m, a.Out+4*to, offset(a.HalfOut, 2*to), gateOf(a.Gate, t, head, a.Heads, a.KVHeads, tensorDim), narrowed(sums, total)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func prefillAttention(m Memory, _ driver.Dim, a kernels.AttentionPrefillArgs) error {
+	rows, err := Slice[kernels.Row](m, a.Row, int(a.Rows))
+	if err != nil {
+		return err
+	}
+	start, table, group := int(rows[0].Position), a.Pages+4*uint64(rows[0].Page), int(a.Heads/a.KVHeads)
+	for kv := range int(a.KVHeads) {
+		k, v, err := histories(m, a.Keys, a.Values, table, kv, a.KVHeads, tensorDim, ops.Type(a.Type), start+len(rows))
+		if err != nil {
+			return err
+		}
+		for t := range rows {
+			seen := start + t + 1
+			for head := kv * group; head < (kv+1)*group; head++ {
+				to := uint64(t*int(a.Heads)+head) * tensorDim
+				q, err := load(m, a.Q+2*to, ops.Type(a.Type), tensorDim)
+				if err != nil {
+					return err
+				}
+				_, total, sums := weighted(q, k[:seen], v[:seen], float64(a.Scale))
+				if err := output(m, a.Out+4*to, offset(a.HalfOut, 2*to), gateOf(a.Gate, t, head, a.Heads, a.KVHeads, tensorDim), narrowed(sums, total)); err != nil {
+					return err
+				}
 			}
 		}
 	}

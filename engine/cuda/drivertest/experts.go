@@ -397,7 +397,7 @@ func activations(m Memory, at uint64, n int) ([]float64, error) {
 	stored, err := Slice[uint16](m, at, n)
 	x := make([]float64, len(stored))
 	for i, h := range stored {
-		x[i] = float64(ops.Half(h)) / kernels.HalfScale
+		x[i] = float64(fromHalf(h))
 	}
 	return x, err
 }

@@ -1,53 +1,28 @@
 package drivertest
 
 import (
-	"encoding/binary"
 	"errors"
-	"fmt"
 
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 	"github.com/roundhouse-ai/roundhouse/kernels"
 )
 
-// tiles is a matrix in slabs, as products of the prefill class read it.
-type tiles struct {
-	data                   []byte
-	count, bits, stride, k int
-}
-
-func tilesAt(m Memory, at uint64, count, bits, stride, k uint32) (tiles, error) {
-	s := tiles{count: int(count), bits: int(bits), stride: int(stride), k: int(k)}
-	if s.k%64 != 0 || s.bits < 16 && s.k%128 != 0 {
-		return s, fmt.Errorf("slabs of %d bits with %d inputs", s.bits, s.k)
-	}
-	var err error
-	s.data, err = Slice[byte](m, at, s.count*s.stride)
-	return s, err
-}
-
-// row writes the weights of row g of a slab: codes times their scale, in fp16.
-func (s tiles) row(dst []float32, slab, g int) {
-	data := s.data[slab*s.stride:][:s.stride]
-	for k := range dst[:s.k] {
-		if s.bits == 16 {
-			dst[k] = ops.Half(binary.LittleEndian.Uint16(data[HalfAt(g, k):]))
-			continue
-		}
-		at, shift := CodeAt(s.bits, g, k)
-		code := int(data[at]) >> shift & (1<<s.bits - 1)
-		scale := ops.Half(binary.LittleEndian.Uint16(data[16*s.k*s.bits/8+(k/128*16+g)*2:]))
-		dst[k] = ops.Half(Half(scale * float32(code-1<<(s.bits-1))))
+// rounded writes the weights of output n as products of the prefill class have
+// them: codes times their scale, in fp16.
+func (s slabs) rounded(dst []float32, n int) {
+	for k := range dst {
+		dst[k] = ops.Half(Half(s.scale(n, k) * s.value(n, k)))
 	}
 }
 
-// times gives the product of every row of every slab with each of some half
-// activations, in their order of k.
-func (s tiles) times(x [][]float32, put func(token, slab, g int, sum float32)) {
+// times gives the product of every output with each of some activations, in their
+// order of k.
+func (s slabs) times(x [][]float32, put func(token, n int, sum float32)) {
 	w := make([]float32, s.k)
-	for i := range s.count * 16 {
-		s.row(w, i/16, i%16)
+	for n := range len(s.data) / s.stride * slabOutputs {
+		s.rounded(w, n)
 		for token, x := range x {
-			put(token, i/16, i%16, dot(w, x)/kernels.HalfScale)
+			put(token, n, dot(w, x))
 		}
 	}
 }
@@ -63,43 +38,39 @@ func dot(w, x []float32) float32 {
 	return sum
 }
 
-// halfRow is n half activations at an address, still scaled.
+// halfRow is n half activations at an address.
 func halfRow(m Memory, at uint64, n int) ([]float32, error) {
 	stored, err := Slice[uint16](m, at, n)
 	values := make([]float32, len(stored))
 	for i, h := range stored {
-		values[i] = ops.Half(h)
+		values[i] = fromHalf(h)
 	}
 	return values, err
 }
 
 func linearPrefill(m Memory, a kernels.LinearArgs) error {
+	rows, err := places(m, a.Wanted, int(a.Rows))
+	if err != nil {
+		return err
+	}
 	var x [][]float32
 	var to []int
-	for row := range int(a.Rows) {
-		from := kernels.Wanted{Row: int32(row), To: int32(row)}
-		if a.Wanted != 0 {
-			wanted, err := Slice[kernels.Wanted](m, a.Wanted, int(a.Rows))
-			if err != nil {
-				return err
-			}
-			from = wanted[row]
-		}
-		if from.To < 0 {
+	for _, row := range rows {
+		if row.To < 0 {
 			continue
 		}
-		var both []float32
+		var both []float32 // planes
 		for _, plane := range []uint64{a.X, a.Low} {
 			if plane == 0 {
 				continue
 			}
-			values, err := halfRow(m, plane+uint64(from.Row)*uint64(a.K)*2, int(a.K))
+			values, err := halfRow(m, plane+2*uint64(row.Row)*uint64(a.K), int(a.K))
 			if err != nil {
 				return err
 			}
 			both = append(both, values...)
 		}
-		x, to = append(x, both), append(to, int(from.To))
+		x, to = append(x, both), append(to, int(row.To))
 	}
 	var errs []error
 	for _, part := range []struct {
@@ -113,7 +84,7 @@ func linearPrefill(m Memory, a kernels.LinearArgs) error {
 		if part.count == 0 {
 			continue
 		}
-		s, err := tilesAt(m, part.at, part.count, part.bits, part.bytes, a.K)
+		s, err := viewSlabs(m, part.at, int(part.count), int(part.bytes), int(a.K), int(part.bits))
 		errs = append(errs, err)
 		out := make([][]float32, len(to))
 		for i, row := range to {
@@ -123,8 +94,7 @@ func linearPrefill(m Memory, a kernels.LinearArgs) error {
 		if errors.Join(errs...) != nil {
 			break
 		}
-		s.times(x, func(token, slab, g int, sum float32) {
-			n := slab*16 + g
+		s.times(x, func(token, n int, sum float32) {
 			switch {
 			case n >= int(part.n):
 			case a.Add != 0:

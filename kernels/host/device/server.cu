@@ -48,8 +48,6 @@ struct Fiber {
     Op op;
     const char *what;
     uint32_t mask;
-    void *out;
-    unsigned out_words;
     unsigned barrier, threads;
     int line;
 };
@@ -65,6 +63,7 @@ Exchange exchanges[kThreads / 32];
 uint32_t alive_lanes[kThreads / 32], ready_lanes[kThreads / 32], exchange_lanes[kThreads / 32];
 char *stacks;
 unsigned threads, current;
+bool backwards;
 void *scheduler;
 const Kernel *kernels, *running;
 const void *arguments;
@@ -110,7 +109,22 @@ int where(char *text, size_t n) {
                     threadIdx.y, threadIdx.z);
 }
 
-void yield() { rh_host_switch(&fibers[current].sp, scheduler); }
+// resume makes a thread the one that runs, and returns its stack.
+void *resume(unsigned thread) {
+    current = thread;
+    ready_lanes[thread / 32] &= ~(1u << thread % 32);
+    threadIdx = fibers[thread].at;
+    return fibers[thread].sp;
+}
+
+// yield goes to the next lane of the warp that can run, or else to the scheduler.
+void yield() {
+    const unsigned lane = current % 32;
+    const uint32_t next = ready_lanes[current / 32] & (backwards ? (1u << lane) - 1 : ~1u << lane);
+    void **save = &fibers[current].sp;
+    if (next == 0) rh_host_switch(save, scheduler);
+    else rh_host_switch(save, resume(current - lane + (backwards ? 31 - __builtin_clz(next) : __builtin_ctz(next))));
+}
 
 extern "C" void rh_host_thread() {
     running->run(arguments);
@@ -130,13 +144,6 @@ void start(unsigned thread) {
     *--top = reinterpret_cast<void *>(rh_host_thread);       // leaves the stack as a call does
     for (int i = 0; i < 6; i++) *--top = nullptr;
     f.sp = top;
-}
-
-void run(unsigned thread) {
-    current = thread;
-    ready_lanes[thread / 32] &= ~(1u << thread % 32);
-    threadIdx = fibers[thread].at;
-    rh_host_switch(&scheduler, fibers[thread].sp);
 }
 
 // complete does what the lanes of an exchange wait for, and lets them go.
@@ -208,7 +215,7 @@ bool release() {
 
 // block runs one block, backwards from its last thread down: for threads that
 // count on their neighbour having been there first.
-void block(bool backwards) {
+void block() {
     const unsigned warps = (threads + 31) / 32;
     for (unsigned i = 0; i < threads; i++) start(i);
     for (unsigned w = 0; w < warps; w++) {
@@ -221,11 +228,8 @@ void block(bool backwards) {
             const unsigned warp = backwards ? warps - 1 - w : w;
             while (ready_lanes[warp] != 0) {
                 ran = true;
-                for (uint32_t round = ready_lanes[warp]; round != 0;) {
-                    const unsigned lane = backwards ? 31 - __builtin_clz(round) : __builtin_ctz(round);
-                    round &= ~(1u << lane);
-                    run(32 * warp + lane);
-                }
+                const unsigned lane = backwards ? 31 - __builtin_clz(ready_lanes[warp]) : __builtin_ctz(ready_lanes[warp]);
+                rh_host_switch(&scheduler, resume(32 * warp + lane));
             }
             over = over && alive_lanes[warp] == 0;
         }
@@ -251,7 +255,8 @@ void launch(const Launch &l) {
             for (uint32_t x = 0; x < l.grid[0]; x++) {
                 blockIdx = {x, y, z};
                 memset(dynamic_shared, 0xff, size);  // NaN, where it is read unwritten
-                block((x + y + z + l.number) % 2 != 0);
+                backwards = (x + y + z + l.number) % 2 != 0;
+                block();
                 blocks_done++;
             }
 }
@@ -333,12 +338,12 @@ unsigned lane() { return current % 32; }
 
 unsigned alive() { return alive_lanes[current / 32]; }
 
-void exchange(Op op, uint32_t mask, const void *in, unsigned in_words, void *out, unsigned out_words, const char *what) {
+void exchange(Op op, uint32_t mask, const uint32_t *in, unsigned in_words, uint32_t *out, unsigned out_words, const char *what) {
     const unsigned warp = current / 32, lane = current % 32;
     Fiber &f = fibers[current];
     Exchange &e = exchanges[warp];
     if (!(mask >> lane & 1)) die("%s for lanes %#x, of which lane %u is none", what, mask, lane);
-    if (in_words) memcpy(e.in[lane], in, 4 * in_words);
+    for (unsigned i = 0; i < in_words; i++) e.in[lane][i] = in[i];
     f.op = op, f.what = what, f.mask = mask;
     const uint32_t there = mask & alive_lanes[warp], others = exchange_lanes[warp] & mask;
     if (others != 0) {
@@ -352,7 +357,7 @@ void exchange(Op op, uint32_t mask, const void *in, unsigned in_words, void *out
     } else {
         yield();
     }
-    if (out_words) memcpy(out, e.out[lane], 4 * out_words);
+    for (unsigned i = 0; i < out_words; i++) out[i] = e.out[lane][i];
 }
 
 void barrier(unsigned id, unsigned wanted, int line) {

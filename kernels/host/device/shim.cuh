@@ -36,7 +36,8 @@
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __grid_constant__
-#define __align__(n) alignas(n)
+#define __align__(n) __attribute__((aligned(n)))
+#define alignas(n) __attribute__((aligned(n)))  // which may stand behind `static`
 #define __restrict__
 
 // The build turns `extern __shared__ T name[]` into this.
@@ -71,7 +72,7 @@ struct Exchange {
 // exchange waits until every lane of mask has come with the same op, of which the
 // last one to come does the work for all. in and out are words of this lane.
 using Op = void (*)(Exchange &);
-void exchange(Op op, uint32_t mask, const void *in, unsigned in_words, void *out, unsigned out_words, const char *what);
+void exchange(Op op, uint32_t mask, const uint32_t *in, unsigned in_words, uint32_t *out, unsigned out_words, const char *what);
 
 // barrier waits for so many threads, or for the block where it is 0.
 void barrier(unsigned id, unsigned threads, int line);
@@ -96,19 +97,20 @@ inline To cast(From from) {
 template <class T, class Pick>
 inline T shuffle(unsigned mask, T v, int argument, int width, Pick) {
     static_assert(sizeof(T) <= 8, "shuffles move 4 or 8 bytes");
-    uint32_t words[4] = {uint32_t(argument), uint32_t(width), 0, 0}, got[2];
-    memcpy(words + 2, &v, sizeof v);
+    constexpr unsigned words = (sizeof(T) + 3) / 4;
+    uint32_t in[4] = {uint32_t(argument), uint32_t(width)}, out[2];
+    memcpy(in + 2, &v, sizeof v);
     exchange(
         [](Exchange &e) {
             for (int lane = 0; lane < 32; lane++) {
                 const int argument = int(e.in[lane][0]), width = int(e.in[lane][1]);
                 const int from = Pick()(lane, argument, width);
                 const bool there = e.mask >> from & 1;
-                for (int i = 0; i < 2; i++) e.out[lane][i] = there ? e.in[from][2 + i] : 0xffffffffu;
+                for (unsigned i = 0; i < words; i++) e.out[lane][i] = there ? e.in[from][2 + i] : 0xffffffffu;
             }
         },
-        mask, words, 4, got, 2, "__shfl_sync");
-    memcpy(&v, got, sizeof v);
+        mask, in, 2 + words, out, words, "__shfl_sync");
+    memcpy(&v, out, sizeof v);
     return v;
 }
 

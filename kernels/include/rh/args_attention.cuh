@@ -40,6 +40,39 @@ struct AttentionGateArgs {
     uint32_t heads, kv_heads, head_dim, pad;
 };
 
+struct AttentionDecodeArgs {
+    const uint16_t *q;  // [rows][heads][256] of type
+    const Row *row;
+    const int32_t *pages;
+    const uint16_t *keys, *values;
+    float *sums;     // [rows][kv_heads][splits][8][256]
+    float *weights;  // [rows][kv_heads][splits][8][2]
+    uint32_t heads, kv_heads, splits, type;
+    float scale;
+    uint32_t pad;
+};
+
+struct AttentionMergeArgs {
+    float *out;          // [rows][heads][256]
+    uint16_t *half_out;  // or null
+    const float *gate;   // or null
+    const Row *row;
+    const float *sums, *weights;
+    uint32_t heads, kv_heads, head_dim, splits;
+};
+
+struct AttentionPrefillArgs {
+    float *out;          // [rows][heads][256]
+    const uint16_t *q;   // [rows][heads][256] of type
+    uint16_t *half_out;  // or null
+    const float *gate;   // or null
+    const Row *row;
+    const int32_t *pages;
+    const uint16_t *keys, *values;
+    uint32_t heads, kv_heads, head_dim, rows, type;
+    float scale;
+};
+
 }  // namespace rh
 
 #include "rh/check_attention.cuh"

@@ -97,4 +97,58 @@ __device__ __forceinline__ void copies_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(groups) : "memory");
 }
 
+// copy_async_or_zero is copy_async, or zeros where nothing lives; global is a valid
+// address all the same.
+__device__ __forceinline__ void copy_async_or_zero(void *shared, const void *global, bool live) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(uint32_t(__cvta_generic_to_shared(shared))), "l"(global), "r"(live ? 16 : 0)
+                 : "memory");
+}
+
+// ldmatrix_x4 loads four matrices of 8x8 16-bit values: lane l gives the address of
+// row l%8 (16 bytes) of matrix l/8, and gets columns 2(l%4), 2(l%4)+1 of row l/4 of
+// each. ldmatrix_x4_trans gives it rows 2(l%4), 2(l%4)+1 of column l/4 instead.
+__device__ __forceinline__ void ldmatrix_x4(uint32_t d[4], const void *shared) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+                 : "r"(uint32_t(__cvta_generic_to_shared(shared)))
+                 : "memory");
+}
+__device__ __forceinline__ void ldmatrix_x4_trans(uint32_t d[4], const void *shared) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+                 : "r"(uint32_t(__cvta_generic_to_shared(shared)))
+                 : "memory");
+}
+
+// movmatrix_trans transposes an 8x8 matrix of 16-bit values that lies over the warp
+// as ldmatrix_x4 leaves it.
+__device__ __forceinline__ uint32_t movmatrix_trans(uint32_t a) {
+    uint32_t d;
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(d) : "r"(a));
+    return d;
+}
+
+// mma_bf16 is mma_f16 for bfloat16.
+__device__ __forceinline__ void mma_bf16(float c[4], const uint32_t a[4], const uint32_t b[2]) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// half2_bits and bfloat2_bits round two values to 16 bits each, to the nearest even.
+__device__ __forceinline__ uint32_t half2_bits(float low, float high) {
+    uint32_t d;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(d) : "f"(high), "f"(low));
+    return d;
+}
+__device__ __forceinline__ uint32_t bfloat2_bits(float low, float high) {
+    uint32_t d;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(d) : "f"(high), "f"(low));
+    return d;
+}
+
 }  // namespace rh::ptx
