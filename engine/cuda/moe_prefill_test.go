@@ -206,3 +206,20 @@ func TestMoePlan(t *testing.T) {
 		})
 	}
 }
+
+// The choice of experts and the experts of two layers.
+func BenchmarkPrefillExperts(b *testing.B) {
+	if !silicon() {
+		b.Skip("on a device only")
+	}
+	for _, rows := range []int{64, 512, 2048} {
+		w := newMixture(b, Fast, mixtureModel, rows)
+		w.run(w.inputs(rows), prompt(rows))
+		b.Run(fmt.Sprintf("%d rows", rows), func(b *testing.B) {
+			for b.Loop() {
+				run(b, w.onDevice, prompt(rows))
+			}
+			b.ReportMetric(b.Elapsed().Seconds()*1e3/float64(b.N)/mixtureLayers*48, "ms/48layers")
+		})
+	}
+}

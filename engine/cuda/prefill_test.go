@@ -258,3 +258,37 @@ func TestPrefillLinear(t *testing.T) {
 		})
 	}
 }
+
+// The widest product of a layer: how many operations a second the device does.
+func BenchmarkPrefillLinear(b *testing.B) {
+	if !silicon() {
+		b.Skip("on a device only")
+	}
+	const k, n = 2048, 12352
+	for _, bits := range []int{4, 8, 16} {
+		s := newStand(b, 1<<30)
+		l := newPrefillLinear(s.r)
+		m := s.weight(bits, k, n)
+		slabs, data := packed(bits, k, n/slabRows, func(slab, g int) (*ops.Matrix, int) { return m, slab*slabRows + g })
+		at := put(s, data)
+		for _, rows := range []int{64, 512, 2048} {
+			b.Run(fmt.Sprintf("%d bits, %d rows", bits, rows), func(b *testing.B) {
+				args := kernels.LinearArgs{
+					X: uint64(put(s, make([]uint16, rows*k))), Out: uint64(put(s, make([]float32, rows*n))),
+					Slabs0: uint64(at), Count0: uint32(slabs.count), Bits0: uint32(bits), Bytes0: uint32(slabs.stride), N0: n,
+					K: k, Rows: uint32(rows), Stride: n,
+				}
+				b.ResetTimer()
+				s.launch(pass{}, func(p *pass) error {
+					for range b.N {
+						if err := l.launch(p, args); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				b.ReportMetric(2*float64(b.N)*float64(rows)*k*n/b.Elapsed().Seconds()/1e12, "TFLOP/s")
+			})
+		}
+	}
+}

@@ -38,14 +38,15 @@ struct Input {
     // four tokens' chunks 0 and 1 (16 bits).
     __device__ static uint32_t swizzle(uint32_t token) { return (token & 1) * 5 ^ (token & 2); }
 
-    __device__ uint32_t steps() const { return k / kStep; }
-    __device__ uint32_t total() const { return low ? 2 * steps() : steps(); }
+    // total is the steps of both planes; within is a step's place in its own.
+    __device__ uint32_t total() const { return k / kStep * (low ? 2 : 1); }
+    __device__ uint32_t within(uint32_t step) const { return step < k / kStep ? step : step - k / kStep; }
 
     // fetch begins to copy a step into its stage. All threads share the work.
     __device__ void fetch(uint32_t step) const {
         uint8_t *stage = stages + step % kStages * kStageBytes;
-        const uint16_t *plane = step < steps() ? x : low;
-        const uint32_t first = step % steps() * kStep;
+        const uint16_t *plane = step < k / kStep ? x : low;
+        const uint32_t first = within(step) * kStep;
         for (uint32_t i = threadIdx.x; i < tokens * 8; i += blockDim.x) {
             const uint32_t token = i / 8, chunk = i % 8;
             ptx::copy_async(stage + token * kRowBytes + (chunk ^ swizzle(token)) * 16,
@@ -112,7 +113,7 @@ __device__ __forceinline__ void multiply(const Input &in, const Weights &w, uint
     const uint8_t *slabs[kSlabs];
     for (uint32_t s = 0; s < kSlabs; ++s) slabs[s] = w.slabs + uint64_t(min(first + s, w.count - 1)) * w.bytes;
 
-    const uint32_t total = in.total(), steps = in.steps();
+    const uint32_t total = in.total(), g = threadIdx.x % 32 / 4;
     for (uint32_t i = 0; i + 1 < kStages; ++i) {
         if (i < total) in.fetch(i);
         ptx::copies_close();
@@ -129,7 +130,7 @@ __device__ __forceinline__ void multiply(const Input &in, const Weights &w, uint
         Part<bits> part[kSlabs];
         for (uint32_t s = 0; s < kSlabs; ++s) {
             part[s] = next[s];
-            if (step + 1 < total) next[s].load(slabs[s], in.k, (step + 1) % steps);
+            if (step + 1 < total) next[s].load(slabs[s], in.k, in.within(step + 1));
         }
 #pragma unroll
         for (uint32_t pair = 0; pair < 2; ++pair) {
@@ -140,13 +141,16 @@ __device__ __forceinline__ void multiply(const Input &in, const Weights &w, uint
                 part[s].operand(a[s][1], 2 * pair + 1);
             }
 #pragma unroll
-            for (int j = 0; j < tiles; ++j) {
-                const uint4 b = in.operands<bits>(step, j * 8 + threadIdx.x % 32 / 4, pair);
-                const uint32_t pieces[2][2] = {{b.x, b.y}, {b.z, b.w}};
+            for (int j = 0; j < tiles; j += 2) {  // four sums at a time: an mma waits for the last of its own
+                const uint4 b0 = in.operands<bits>(step, j * 8 + g, pair), b1 = in.operands<bits>(step, j * 8 + 8 + g, pair);
+                const uint32_t b[2][2][2] = {{{b0.x, b0.y}, {b1.x, b1.y}}, {{b0.z, b0.w}, {b1.z, b1.w}}};
 #pragma unroll
                 for (int i = 0; i < 2; ++i) {
 #pragma unroll
-                    for (uint32_t s = 0; s < kSlabs; ++s) ptx::mma_f16(sums[s][j], a[s][i], pieces[i]);
+                    for (uint32_t s = 0; s < kSlabs; ++s) {
+                        ptx::mma_f16(sums[s][j], a[s][i], b[i][0]);
+                        ptx::mma_f16(sums[s][j + 1], a[s][i], b[i][1]);
+                    }
                 }
             }
         }
