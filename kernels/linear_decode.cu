@@ -208,6 +208,9 @@ struct Block {
     __device__ __forceinline__ void begin() {
         if (begun) return;
         begun = true;
+        if (tiles == 1 && a.residual) {  // weights too: into the L2 cache, a line a thread
+            for (uint32_t i = threadIdx.x * 32; i < a.k; i += blockDim.x * 32) rh::ptx::load_once(a.norm + i);
+        }
         rh::ptx::grid_release();
         rh::ptx::grid_wait();
         if (tiles > 1) return;
