@@ -13,7 +13,9 @@ const embedThreads = 256
 
 // embed returns the arguments of the lookup in a table, without those of a pass.
 func (r *recorder) embed(table *ops.Matrix, out driver.Ptr, stride int) kernels.EmbedArgs {
+	others := r.reading
 	m := r.matrix(table)
+	r.reading = others + int64(table.K)*table.Type.Size() // a row of it
 	r.reads, r.vocab = true, table.N
 	args := kernels.EmbedArgs{Drawn: uint64(r.b.drawn), Table: uint64(m.raw.words), Out: uint64(out),
 		N: uint32(table.K), Count: uint32(table.N), Type: uint32(table.Type), OutStride: uint32(stride)}

@@ -256,6 +256,22 @@ func TestLogitsOfTheRowsThatAreWanted(t *testing.T) {
 	}
 }
 
+// A step block holds so many rows of logits and no more.
+func TestMoreLogitsThanADecodePassHoldsAreRefused(t *testing.T) {
+	w := newLinearTwin(t, Exact)
+	head, norm := w.dense("lm_head", 8, 8), w.vector("norm", 8, 0, .3)
+	w.place(ops.Weights{Matrices: []*ops.Matrix{head}, Vectors: []*ops.Vector{norm}})
+	x, hidden, logits := w.buf(linearRows*8, nil), w.buf(linearRows*8, nil), w.buf(100*8, nil)
+	_, device := w.phase(linearRows, func(set ops.Set, on bool) {
+		set.Logits(ops.LogitsArgs{X: x.of(on), Norm: norm, Eps: 1e-6, Head: head, Hidden: hidden.of(on), Logits: logits.of(on)})
+	})
+	step := linearStep(1)
+	step.Segments[0].Logits = make([]int, decodeRows+1)
+	if _, err := device.Submit(step); err == nil {
+		t.Error("a decode pass with 65 rows of logits was taken")
+	}
+}
+
 func TestEmbedFindsRowsAndDrawnTokens(t *testing.T) {
 	for _, c := range []struct {
 		numerics Numerics
