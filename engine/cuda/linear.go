@@ -150,6 +150,7 @@ func (l *linear) tiles(p *pass, in inputs) error {
 				k := int(args.K)
 				part.X, part.Low = uint64(after(in.half, ops.F16, first*k)), uint64(after(in.low, ops.F16, first*k))
 				part.Out = uint64(after(driver.Ptr(args.Out), ops.F32, first*int(args.Stride)))
+				part.Out1 = uint64(after(driver.Ptr(args.Out1), ops.F32, first*int(args.N1)))
 			}
 			if err := l.decode.launch(p, part); err != nil {
 				return err

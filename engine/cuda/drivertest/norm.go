@@ -84,24 +84,11 @@ func normHalf(m Memory, a kernels.RMSNormArgs) error {
 // toHalf makes v a half activation: scaled, saturated; a NaN stays one.
 func toHalf(v float32) uint16 {
 	v *= kernels.HalfScale
-	if v != v {
-		return 0x7fff
+	if v == v {
+		v = max(-65504, min(65504, v))
 	}
-	return roundHalf(max(-65504, min(65504, v)))
+	return Half(v)
 }
 
 // fromHalf is the value that a half activation stands for.
 func fromHalf(h uint16) float32 { return ops.Half(h) / kernels.HalfScale }
-
-// roundHalf rounds a number of at most 65504 to fp16, to the nearest even.
-func roundHalf(v float32) uint16 {
-	sign := uint16(math.Float32bits(v) >> 31 << 15)
-	size := math.Abs(float64(v))
-	if size == 0 {
-		return sign
-	}
-	_, exponent := math.Frexp(size)
-	step := math.Ldexp(1, max(exponent-1, -14)-10) // of fp16 at this size
-	units := math.RoundToEven(size / step)
-	return sign | uint16(units+float64(max(exponent-1, -14)+14)*1024)
-}
