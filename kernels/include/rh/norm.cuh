@@ -18,6 +18,7 @@ __device__ __forceinline__ void rms_scales(float scale[most], const float *x, ui
                                            float eps) {
     __shared__ float partial[most][kNormWarps];
     float sum[most] = {};
+#pragma unroll 2
     for (uint32_t i = threadIdx.x; i < n / 4; i += kNormThreads) {
 #pragma unroll
         for (int r = 0; r < most; ++r) {
