@@ -11,10 +11,10 @@
 #include "rh/ptx.cuh"
 #include "rh/slab.cuh"
 
-namespace {
+// Not anonymous: what is not inlined would be named after the file's path.
+namespace rh::decode_linear {
 
 using namespace rh::slab;
-using rh::LinearArgs;
 
 constexpr uint32_t kParts = 8;    // warps of a block
 constexpr uint32_t kColumns = 8;  // rows of activations that an mma takes: a tile
@@ -181,7 +181,7 @@ struct Stream {
 
 // stage copies the rows of a launch, and their low plane behind them, to shared
 // memory. Not as copies in flight: they would arrive after all weights on their way.
-__device__ __noinline__ void stage(uint16_t *to, const LinearArgs &a) {
+inline __device__ __noinline__ void stage(uint16_t *to, const LinearArgs &a) {
     const uint32_t pitch = a.k + kPad;
     for (uint32_t plane = 0; plane < (a.low ? 2 : 1); ++plane) {
 #pragma unroll 1
@@ -204,7 +204,7 @@ __device__ __noinline__ void stage(uint16_t *to, const LinearArgs &a) {
 
 // stage_normed puts the normed rows of the residual there; the first block writes
 // them out too.
-__device__ __noinline__ void stage_normed(uint16_t *to, const LinearArgs &a) {
+inline __device__ __noinline__ void stage_normed(uint16_t *to, const LinearArgs &a) {
     const uint32_t pitch = a.k + kPad;
     float scale[kColumns];
     rh::rms_scales<kColumns>(scale, a.residual, a.k, a.rows, a.k, a.eps);
@@ -331,23 +331,23 @@ __device__ __forceinline__ void decode(const LinearArgs &a) {
     block.begin();
 }
 
-}  // namespace
+}  // namespace rh::decode_linear
 
 // Grid: any number of blocks, which share the slabs out among themselves. Block:
 // kParts warps; of the first three, fewer than declared, so that the compiler leaves
 // registers for two or three blocks. Dynamic shared memory: the rings of the warps, and
 // of the first, which takes up to 8 rows, the rows: halves [planes][rows][k + kPad].
 RH_KERNEL(rh_linear_decode8, rh::LinearArgs, 80, 768) {
-    decode<1>(a);
+    rh::decode_linear::decode<1>(a);
 }
 
 // The same for up to 16, 32 and 64 rows, which are read where they lie.
 RH_KERNEL(rh_linear_decode16, rh::LinearArgs, 80, 512) {
-    decode<2>(a);
+    rh::decode_linear::decode<2>(a);
 }
 RH_KERNEL(rh_linear_decode32, rh::LinearArgs, 80, 512) {
-    decode<4>(a);
+    rh::decode_linear::decode<4>(a);
 }
 RH_KERNEL(rh_linear_decode64, rh::LinearArgs, 80, 256) {
-    decode<8>(a);
+    rh::decode_linear::decode<8>(a);
 }
