@@ -258,6 +258,9 @@ func (p *program) run(step *ops.Step, s *slot, pieces []piece) error {
 		}
 	}
 	prefill := pieces[0].segment.Kind == ops.Prefill
+	if !prefill && wanted > decodeRows {
+		return fmt.Errorf("cuda: %d rows of logits of a decode pass: at most %d fit", wanted, decodeRows)
+	}
 	k, pass := p.decode, p.pass(decoding)
 	if prefill {
 		k, pass = p.prefill, p.pass(prefilling)
