@@ -45,7 +45,6 @@ var Families = []Family{
 	{"delta", structs(DeltaArgs{}, ColumnsArgs{})},
 	{"attention", structs(AttentionRotateArgs{}, AttentionGenericArgs{}, AttentionGateArgs{},
 		AttentionDecodeArgs{}, AttentionMergeArgs{}, AttentionPrefillArgs{})},
-	{"repack", structs(RepackArgs{}, RepackPiece{})},
 	{"repack", structs(RepackArgs{}, RepackPiece{}, RandomArgs{}, RandomPiece{})},
 }
 

@@ -7,6 +7,11 @@
 // overtaken only by those that arrive within Ageing times the difference of
 // priorities: none starves. Admitted prompts take turns, a chunk each.
 //
+// On a machine that is ahead, a step is queued while the one ahead of it runs: its
+// rows are of tokens that the device knows first. The parameters of its draws follow
+// when the host has seen those tokens. Who ended there has a row too many, whose
+// sample nobody gets; its memory comes back when that step is done.
+//
 // Whose bits: chunks end on absolute borders of ops.ChunkTokens, drawn tokens
 // are read in step form, and samplers see one row: neither the others in a step
 // nor being put aside changes a stream.

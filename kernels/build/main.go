@@ -30,7 +30,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, options{*headers, *force, *check, *program, max(1, *jobs)}); err != nil {
+	if err := run(ctx, options{*headers, *force, *check, *program, *root, max(1, *jobs)}); err != nil {
 		fmt.Fprintln(os.Stderr, "kernels/build:", err)
 		os.Exit(1)
 	}
@@ -38,14 +38,17 @@ func main() {
 
 type options struct {
 	headers, force, check bool
-	host                  string
+	host, root            string
 	jobs                  int
 }
 
 func run(ctx context.Context, o options) error {
-	root, err := folder(ctx)
-	if err != nil {
-		return err
+	root := o.root
+	if root == "" {
+		var err error
+		if root, err = folder(ctx); err != nil {
+			return err
+		}
 	}
 	if o.host != "" {
 		return host.Copy(ctx, host.Options{Kernels: root, Jobs: o.jobs}, o.host)

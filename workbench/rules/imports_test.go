@@ -29,7 +29,7 @@ var rooms = map[string][]string{
 	"engine/cpu/simd/asm":      {"engine/cpu/simd/asm/..."}, // a module of its own
 	"engine/cuda":              {"engine/ops", "engine/cuda/driver", "kernels"},
 	"engine/cuda/driver":       {},
-	"engine/cuda/drivertest":   {"engine/cpu", "engine/ops", "engine/sample", "engine/cuda/driver", "kernels", "kernels/host"},
+	"engine/cuda/drivertest":   {"engine/cpu", "engine/cpu/simd", "engine/ops", "engine/sample", "engine/cuda/driver", "kernels", "kernels/host"},
 	"engine/cache":             {"engine/ops"},
 	"engine/sample":            {"engine/hook", "engine/ops", "engine/cpu/simd"},
 	"engine/grammar":           {"engine/hook"},

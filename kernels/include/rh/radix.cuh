@@ -54,25 +54,31 @@ __device__ uint64_t descend(Bins &bins, uint32_t n, uint64_t target, int low, At
         for (uint32_t i = threadIdx.x; i < 256; i += blockDim.x) bins.count[i] = 0, bins.weight[i] = 0;
         __syncthreads();
         const uint64_t above = shift == 56 ? 0 : ~uint64_t(0) << (shift + 8), prefix = bins.prefix;
-        for (uint32_t base = 0; base < n; base += blockDim.x) {
-            const uint32_t i = base + threadIdx.x;
-            const uint64_t o = i < n ? at(i) : 0;
-            const bool in = o != 0 && (o & above) == prefix;
-            const uint32_t ins = __ballot_sync(0xffffffffu, in);
-            if (ins == 0) continue;
-            const uint64_t w = in ? weigh(o) : 0;
-            const uint32_t bin = uint32_t(o >> shift) & 255;
-            // Of a row of equals whole warps meet in one bin: one of them adds for all.
-            const uint32_t one = __shfl_sync(0xffffffffu, bin, __ffs(ins) - 1);
-            if (__ballot_sync(0xffffffffu, !in || bin == one) == 0xffffffffu) {
-                const uint64_t sum = warp_total(w);
-                if (lane == 0) {
-                    atomicAdd(&bins.count[one], uint32_t(__popc(ins)));
-                    atomicAdd(&bins.weight[one], (unsigned long long)(sum));
+        for (uint32_t base = threadIdx.x; base - threadIdx.x < n; base += 4 * blockDim.x) {
+            uint64_t orders[4];  // four reads under way at a time
+            for (int j = 0; j < 4; j++) {
+                const uint32_t i = base + j * blockDim.x;
+                orders[j] = i < n ? at(i) : 0;
+            }
+            for (int j = 0; j < 4; j++) {
+                const uint64_t o = orders[j];
+                const bool in = o != 0 && (o & above) == prefix;
+                const uint32_t ins = __ballot_sync(0xffffffffu, in);
+                if (ins == 0) continue;
+                const uint64_t w = in ? weigh(o) : 0;
+                const uint32_t bin = uint32_t(o >> shift) & 255;
+                // Of a row of equals whole warps meet in one bin: one lane adds for all.
+                const uint32_t one = __shfl_sync(0xffffffffu, bin, __ffs(ins) - 1);
+                if (__ballot_sync(0xffffffffu, !in || bin == one) == 0xffffffffu) {
+                    const uint64_t sum = warp_total(w);
+                    if (lane == 0) {
+                        atomicAdd(&bins.count[one], uint32_t(__popc(ins)));
+                        atomicAdd(&bins.weight[one], (unsigned long long)(sum));
+                    }
+                } else if (in) {
+                    atomicAdd(&bins.count[bin], 1u);
+                    atomicAdd(&bins.weight[bin], (unsigned long long)(w));
                 }
-            } else if (in) {
-                atomicAdd(&bins.count[bin], 1u);
-                atomicAdd(&bins.weight[bin], (unsigned long long)(w));
             }
         }
         __syncthreads();
