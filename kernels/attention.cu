@@ -62,55 +62,71 @@ template <class T> __device__ void rotate(const rh::AttentionRotateArgs &a, cons
     }
 }
 
+constexpr uint32_t kWarps = 8, kEach = rh::kPageTokens / kWarps;  // positions of a page that a warp scores
+
 // attend runs over the pages of a row: 64 scores, then their weights relative to the
-// largest so far, then the weighted values, each thread for two dimensions of 256
-// apart. The order of sums is fixed by positions alone.
+// largest so far, then the weighted values, each thread for two dimensions 256 apart.
+// The order of sums is fixed by positions alone.
 template <class T> __device__ void attend(const rh::AttentionGenericArgs &a, const rh::Row &row) {
     using Stored = typename T::Stored;
-    __shared__ float q[kMaxHeadDim], weight[rh::kPageTokens];
+    __shared__ float q[kMaxHeadDim], score[rh::kPageTokens], weight[rh::kPageTokens];
     const uint32_t at = blockIdx.x, head = blockIdx.y, kv = head / (a.heads / a.kv_heads);
-    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const uint32_t length = row.position + 1;
     const uint64_t to = (uint64_t(at) * a.heads + head) * a.head_dim;
     for (uint32_t i = threadIdx.x; i < a.head_dim; i += blockDim.x) q[i] = a.out[to + i];
+    __syncthreads();
 
     float top = -INFINITY, total = 0.0f, sum[2] = {0.0f, 0.0f};
     for (uint32_t from = 0; from < length; from += rh::kPageTokens) {
         const uint32_t n = min(length - from, uint32_t(rh::kPageTokens));
         const uint64_t page = rh::page_of(a.pages + row.page, from, kv, a.kv_heads, a.head_dim);
         const Stored *keys = static_cast<const Stored *>(a.keys) + page, *values = static_cast<const Stored *>(a.values) + page;
-        __syncthreads();  // q is there; the weights of the page before were read
-        for (uint32_t j = warp; j < n; j += warps) {
-            float score = 0.0f;
-            for (uint32_t i = lane; i < a.head_dim; i += 32) score = fmaf(q[i], T::widen(keys[j * a.head_dim + i]), score);
-            score = rh::warp_sum(score);
-            if (lane == 0) weight[j] = score * a.scale;
+        float part[kEach] = {};
+        for (uint32_t i = lane; i < a.head_dim; i += 32) {
+#pragma unroll
+            for (uint32_t m = 0; m < kEach; m++) {
+                const uint32_t j = warp + m * kWarps;
+                if (j < n) part[m] = fmaf(q[i], T::widen(keys[j * a.head_dim + i]), part[m]);
+            }
+        }
+#pragma unroll
+        for (uint32_t m = 0; m < kEach; m++) {
+            const uint32_t j = warp + m * kWarps;
+            const float whole = rh::warp_sum(part[m]);
+            if (lane == 0) score[j] = j < n ? whole * a.scale : -INFINITY;
         }
         __syncthreads();
-        float high = top;
-        for (uint32_t j = 0; j < n; j++) high = fmaxf(high, weight[j]);
-        const float fade = expf(top - high);
-        top = high;
-        __syncthreads();  // all have seen the scores
-        if (threadIdx.x < n) weight[threadIdx.x] = expf(weight[threadIdx.x] - top);
+        const float low = score[lane], high = score[lane + 32];  // every warp for itself
+        float largest = fmaxf(low, high);
+        for (int across = 16; across > 0; across /= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, across));
+        largest = fmaxf(largest, top);
+        const float fade = expf(top - largest), w0 = expf(low - largest), w1 = expf(high - largest);
+        top = largest;
+        total = total * fade + rh::warp_sum(w0 + w1);
+        if (warp == 0) {
+            weight[lane] = w0;
+            weight[lane + 32] = w1;
+        }
         __syncthreads();
-        total *= fade;
-        for (uint32_t j = 0; j < n; j++) total += weight[j];
+#pragma unroll
         for (uint32_t half = 0; half < 2; half++) {
             const uint32_t i = threadIdx.x + half * blockDim.x;
-            if (i >= a.head_dim) break;
+            if (i >= a.head_dim) continue;
             float s = sum[half] * fade;
+#pragma unroll 16
             for (uint32_t j = 0; j < n; j++) s = fmaf(weight[j], T::widen(values[j * a.head_dim + i]), s);
             sum[half] = s;
         }
     }
+#pragma unroll
     for (uint32_t half = 0; half < 2; half++) {
         const uint32_t i = threadIdx.x + half * blockDim.x;
-        if (i >= a.head_dim) break;
+        if (i >= a.head_dim) continue;
         float out = sum[half] * (1.0f / total);
         if (a.gate) out *= rh::sigmoid(rh::gate_of(a, at, head)[i]);
         a.out[to + i] = out;
-        if (a.half_out) a.half_out[to + i] = rh::half_activation(out);
+        if (a.half_out) a.half_out[to + i] = rh::to_half(out);
     }
 }
 
@@ -148,6 +164,6 @@ RH_KERNEL(rh_attention_gate, rh::AttentionGateArgs, 80, 256) {
     for (uint32_t i = threadIdx.x; i < a.head_dim; i += blockDim.x) {
         const float out = a.out[to + i] * rh::sigmoid(gate[i]);
         a.out[to + i] = out;
-        if (a.half_out) a.half_out[to + i] = rh::half_activation(out);
+        if (a.half_out) a.half_out[to + i] = rh::to_half(out);
     }
 }

@@ -266,5 +266,5 @@ RH_KERNEL(rh_attention_merge, rh::AttentionMergeArgs, 80, 256) {
     if (a.gate) out *= rh::sigmoid(rh::gate_of(a, blockIdx.x, head)[i]);
     const uint64_t to = (uint64_t(blockIdx.x) * a.heads + head) * rh::kTensorDim + i;
     a.out[to] = out;
-    if (a.half_out) a.half_out[to] = rh::half_activation(out);
+    if (a.half_out) a.half_out[to] = rh::to_half(out);
 }

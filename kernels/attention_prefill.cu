@@ -150,7 +150,7 @@ template <class T> __device__ void attend(const rh::AttentionPrefillArgs &a, uns
                 o = make_float2(o.x * rh::sigmoid(by.x), o.y * rh::sigmoid(by.y));
             }
             *reinterpret_cast<float2 *>(a.out + to) = o;
-            if (a.half_out) *reinterpret_cast<uint32_t *>(a.half_out + to) = rh::half_activation(o.x) | uint32_t(rh::half_activation(o.y)) << 16;
+            if (a.half_out) *reinterpret_cast<uint32_t *>(a.half_out + to) = rh::to_half(o.x) | uint32_t(rh::to_half(o.y)) << 16;
         }
     }
 }

@@ -27,8 +27,9 @@ __device__ __forceinline__ Rows<count> rows_of(const LinearGenericArgs &a) {
 #pragma unroll
     for (int r = 0; r < count; ++r) {
         const uint32_t i = blockIdx.y * kRows + r;
-        int64_t from = i < a.rows ? i : 0, to = i < a.rows ? i : -1;
-        if (a.wanted && to >= 0) {
+        int64_t from = 0, to = -1;
+        if (i < a.rows) from = to = i;
+        if (a.wanted && i < a.rows) {
             to = a.wanted[i].to;
             from = to >= 0 ? a.wanted[i].row : 0;
         }

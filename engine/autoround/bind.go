@@ -63,7 +63,7 @@ func (b *binding) warn(format string, args ...any) {
 }
 
 func extent(t *safetensors.Tensor) ops.Extent {
-	return ops.Extent{File: t.File, Offset: t.Offset, Data: t.Data()}
+	return ops.Extent{File: t.File, Offset: t.Offset, Data: t.Data(), Reader: t.Reader()}
 }
 
 // dense binds module.weight [N, K].

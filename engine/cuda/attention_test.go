@@ -1,7 +1,7 @@
 package cuda
 
 import (
-	"context"
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -59,13 +59,7 @@ func newGQA(t *testing.T, s sizes, rows, pages int) *gqa {
 	g.in, g.out = w.buf(rows*g.width, nil), w.buf(rows*s.heads*s.dim, nil)
 	g.keys, g.values = g.pool(pool, s.pages), g.pool(pool, s.pages)
 	qNorm, kNorm := w.vector("q_norm", s.dim, 0, .3), w.vector("k_norm", s.dim, 0, .3)
-	w.check(w.cpu.Place(context.Background(), ops.Weights{Vectors: []*ops.Vector{qNorm, kNorm}}, nil))
-	for _, v := range []*ops.Vector{qNorm, kNorm} {
-		buf, err := w.arena.Alloc(v.Name, ops.F32, int64(v.N))
-		w.check(err)
-		w.check(w.device.Write(buf, v.Source.Data))
-		w.device.vectors[v] = at(buf)
-	}
+	w.place(ops.Weights{Vectors: []*ops.Vector{qNorm, kNorm}})
 	g.host, g.device = w.record(rows, func(set ops.Set, device bool) error {
 		a := ops.AttentionArgs{Layer: 3, Shape: g.shape, In: g.in.of(device), QNorm: qNorm, KNorm: kNorm, Eps: 1e-6,
 			Keys: g.keys.of(device), Values: g.values.of(device), Out: g.out.of(device)}
@@ -203,16 +197,24 @@ func (g *gqa) segment(kind ops.SegmentKind, start, n int) *ops.Step {
 	return &ops.Step{IDs: make([]int32, n), Segments: []ops.Segment{s}}
 }
 
-// attentionSizes are odd dimensions, the largest ones, and those of fast kernels.
-var attentionSizes = []sizes{
+// attentionSizes are odd dimensions, the largest ones, and those of fast kernels; on a
+// device those of the real model too.
+var attentionSizes = append([]sizes{
 	{3, 1, 20, 3, Exact, ops.F32},
 	{4, 2, 64, 32, Exact, ops.F16},
 	{2, 2, 512, 256, Exact, ops.F32},
 	{6, 2, 36, 0, Fast, ops.BF16},
-	{16, 2, 256, 32, Fast, ops.F16},
+	{8, 1, 256, 32, Fast, ops.F16},
 	{4, 2, 256, 32, Fast, ops.BF16},
 	{5, 1, 256, 32, Fast, ops.F16},
 	{2, 1, 256, 32, Fast, ops.F32},
+}, realSizes()...)
+
+func realSizes() []sizes {
+	if !silicon() {
+		return nil
+	}
+	return []sizes{{16, 2, 256, 32, Fast, ops.F16}, {16, 2, 256, 32, Fast, ops.BF16}, {16, 2, 256, 32, Exact, ops.F32}}
 }
 
 func TestAttentionDecode(t *testing.T) {
@@ -220,17 +222,95 @@ func TestAttentionDecode(t *testing.T) {
 		t.Run(s.String(), func(t *testing.T) {
 			g := newGQA(t, s, 11, 131)
 			g.compare("one row", decodes(g.pages, 64))
-			lengths := []int{1, 63, 64, 65, 130, 1000, 31, 32, 33, 5000, 200}
-			g.compare("eleven rows", decodes(g.pages, lengths...))
-			if t.Failed() {
-				return
+			lengths := []int{1, 63, 64, 65, 130, 1000, 31, 32, 33, 200}
+			if s.dim == tensorDim {
+				lengths = append(lengths, 5000)
 			}
 			step := decodes(g.pages, lengths...)
+			g.compare("rows of many lengths", step)
 			together := g.bits(step)
 			for i := range lengths {
 				alone := &ops.Step{IDs: step.IDs[i : i+1], Segments: step.Segments[i : i+1]}
 				if got := g.bits(alone)[0]; !slices.Equal(got, together[i]) {
 					t.Errorf("a row of length %d has other bits alone", lengths[i])
+				}
+			}
+		})
+	}
+}
+
+// A full bucket: more rows than blocks for all their splits. And two sequences that
+// share the pages of their beginning.
+func TestAttentionDecodeFullBucket(t *testing.T) {
+	g := newGQA(t, sizes{2, 1, 256, 32, Fast, ops.F16}, decodeRows, 400)
+	lengths := make([]int, decodeRows)
+	for i := range lengths {
+		lengths[i] = 1 + i*i*61%1000
+	}
+	lengths[decodeRows-1] = lengths[0] + 700
+	step := decodes(2000, lengths...)
+	for i := range step.Segments {
+		for j := range step.Segments[i].Pages {
+			step.Segments[i].Pages[j] %= int32(g.pages - decodeRows)
+		}
+		pages := step.Segments[i].Pages // rows write to pages of their own
+		pages[len(pages)-1] = int32(g.pages - decodeRows + i)
+	}
+	g.compare("a full bucket", step)
+	together := g.bits(step)
+	for _, i := range []int{0, 7, decodeRows - 1} {
+		alone := &ops.Step{IDs: step.IDs[i : i+1], Segments: step.Segments[i : i+1]}
+		if got := g.bits(alone)[0]; !slices.Equal(got, together[i]) {
+			t.Errorf("row %d of a full bucket has other bits alone", i)
+		}
+	}
+}
+
+// What pages hold behind a sequence's end, even if it is no number, changes no bit.
+func TestAttentionIgnoresWhatLiesBehind(t *testing.T) {
+	for _, s := range attentionSizes {
+		t.Run(s.String(), func(t *testing.T) {
+			g := newGQA(t, s, 70, 7)
+			steps := []*ops.Step{g.segment(ops.Prefill, 0, 70), g.segment(ops.Decode, 70, 1), g.segment(ops.Replay, 71, 5)}
+			var want [][]float32
+			for _, step := range steps {
+				want = append(want, g.bits(step)...)
+			}
+			for _, pool := range []ops.Buf{g.keys.device, g.values.device} {
+				g.check(g.twin.device.Write(pool, bytes.Repeat([]byte{0xff}, int(pool.Bytes()))))
+			}
+			var got [][]float32
+			for _, step := range steps {
+				got = append(got, g.bits(step)...)
+			}
+			for i := range want {
+				if !slices.Equal(got[i], want[i]) {
+					t.Errorf("position %d has other bits before NaNs", i)
+					break
+				}
+			}
+		})
+	}
+}
+
+// The longest context of the model, on a device that has the memory and the time.
+func TestAttentionLongContext(t *testing.T) {
+	if !silicon() {
+		t.Skip("262,144 positions: ROUNDHOUSE_GPU=1 only")
+	}
+	for _, s := range []sizes{{8, 1, 256, 32, Fast, ops.F16}, {8, 1, 256, 32, Fast, ops.BF16}, {8, 1, 256, 32, Exact, ops.F32}} {
+		t.Run(s.String(), func(t *testing.T) {
+			const longest = 262144
+			g := newGQA(t, s, 200, longest/ops.PageTokens)
+			g.compare("the last token", g.segment(ops.Decode, longest-1, 1))
+			g.compare("a replay", g.segment(ops.Replay, longest-9, 9))
+			g.compare("a chunk", g.segment(ops.Prefill, longest-200, 200))
+			whole := g.bits(g.segment(ops.Prefill, longest-192, 192))
+			parts := append(g.bits(g.segment(ops.Prefill, longest-192, 64)), g.bits(g.segment(ops.Prefill, longest-128, 128))...)
+			for i := range whole {
+				if !slices.Equal(parts[i], whole[i]) {
+					t.Errorf("cut in two, row %d has other bits", i)
+					break
 				}
 			}
 		})
@@ -255,9 +335,9 @@ func TestAttentionReplay(t *testing.T) {
 }
 
 func TestAttentionPrefill(t *testing.T) {
-	lengths := []int{1, 64, 65, 200}
+	lengths := []int{1, 64, 65, 150}
 	if silicon() {
-		lengths = append(lengths, 700, 2500)
+		lengths = append(lengths, 200, 700, 2500)
 	}
 	for _, s := range attentionSizes {
 		t.Run(s.String(), func(t *testing.T) {
@@ -265,8 +345,8 @@ func TestAttentionPrefill(t *testing.T) {
 			for _, n := range lengths {
 				g.compare(fmt.Sprintf("%d tokens", n), g.segment(ops.Prefill, 0, n))
 			}
-			whole := g.bits(g.segment(ops.Prefill, 0, 200))
-			for _, cuts := range [][]int{{0, 64, 200}, {0, 128, 192, 200}, {0, 7, 64, 131, 200}} {
+			whole := g.bits(g.segment(ops.Prefill, 0, 150))
+			for _, cuts := range [][]int{{0, 64, 150}, {0, 7, 64, 128, 150}} {
 				var parts [][]float32
 				for i := range cuts[1:] {
 					parts = append(parts, g.bits(g.segment(ops.Prefill, cuts[i], cuts[i+1]-cuts[i]))...)
@@ -278,7 +358,7 @@ func TestAttentionPrefill(t *testing.T) {
 					}
 				}
 			}
-			g.compare("a later chunk", g.segment(ops.Prefill, 320, 75))
+			g.compare("a later chunk", g.segment(ops.Prefill, 200, 70))
 		})
 	}
 }

@@ -237,8 +237,9 @@ func (r *ring) read(ctx context.Context, readers int) (wait func()) {
 	return group.Wait
 }
 
-// fill copies the batch's parts into a buffer. A file that became shorter since it
-// was mapped is an error.
+// fill copies the batch's parts into a buffer: by reading, where the file is at hand,
+// so that 44 GB of it do not become memory of this process. A file that became
+// shorter since it was opened is an error either way.
 func (b *batch) fill(ctx context.Context, to []byte) (err error) {
 	var reading *source
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
@@ -247,7 +248,7 @@ func (b *batch) fill(ctx context.Context, to []byte) (err error) {
 			if _, ok := fault.(interface{ Addr() uintptr }); !ok {
 				panic(fault)
 			}
-			err = fmt.Errorf("%s cannot be read at offset %d of %s (%v): was the file cut short or its disk removed?", reading.name, reading.from.Offset, reading.from.File, fault)
+			err = reading.unreadable(fault)
 		}
 	}()
 	table := unsafe.Slice((*kernels.RepackPiece)(unsafe.Pointer(&to[b.table])), len(b.parts))
@@ -256,11 +257,20 @@ func (b *batch) fill(ctx context.Context, to []byte) (err error) {
 			return err
 		}
 		reading = p.source
-		copy(to[p.at:], p.source.from.Data[p.low:p.high])
+		into := to[p.at:][:p.high-p.low]
+		if from := &p.source.from; from.Reader == nil {
+			copy(into, from.Data[p.low:])
+		} else if n, err := from.Reader.ReadAt(into, from.Offset+p.low); n < len(into) {
+			return reading.unreadable(err)
+		}
 		table[i] = p.source.cut(p.low, p.high)
 		table[i].Source = uint32(p.at)
 	}
 	return nil
+}
+
+func (s *source) unreadable(why any) error {
+	return fmt.Errorf("%s cannot be read at offset %d of %s (%v): was the file cut short or its disk removed?", s.name, s.from.Offset, s.from.File, why)
 }
 
 // submit waits for batch i to be filled and puts its copy and its repacking into

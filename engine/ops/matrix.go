@@ -1,5 +1,7 @@
 package ops
 
+import "io"
+
 // Layout says how the codes of a packed matrix lie in 32-bit words.
 type Layout uint8
 
@@ -40,6 +42,7 @@ type Extent struct {
 	File   string
 	Offset int64 // from the start of the file
 	Data   []byte
+	Reader io.ReaderAt // of the file, to read without touching the view; nil for none
 }
 
 // Matrix describes a weight y[N] = x[K] W[K,N] where it lies in a checkpoint.

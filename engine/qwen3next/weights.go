@@ -172,7 +172,7 @@ func (b *binder) vector(name string, n int) *ops.Vector {
 		b.fail(fmt.Errorf("%s is missing from the checkpoint", name))
 		return nil
 	}
-	v := &ops.Vector{Name: name, N: n, Source: ops.Extent{File: t.File, Offset: t.Offset, Data: t.Data()}}
+	v := &ops.Vector{Name: name, N: n, Source: ops.Extent{File: t.File, Offset: t.Offset, Data: t.Data(), Reader: t.Reader()}}
 	switch t.DType {
 	case safetensors.F32:
 		v.Type = ops.F32

@@ -27,7 +27,7 @@ func (c *Checkpoint) checkIndex(fsys fs.FS, names []string, before Problems) (pr
 	for _, p := range before {
 		i.sound[p.File] = false
 	}
-	data, unmap, err := contents(fsys, indexName, maxIndex)
+	data, _, unmap, err := contents(fsys, indexName, maxIndex)
 	if err != nil {
 		return Problems{{indexName, "", -1, err.Error()}}
 	}

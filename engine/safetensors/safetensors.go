@@ -63,6 +63,11 @@ type Tensor struct {
 	file *File
 }
 
+// Reader reads the tensor's file where it is not to be touched through its mapping:
+// pages that a process touched count as its memory. It is nil without a mapping, and
+// dead after Close.
+func (t *Tensor) Reader() io.ReaderAt { return t.file.reader }
+
 // Data returns the tensor's bytes, little-endian, mapped and read-only.
 func (t *Tensor) Data() []byte { return t.file.data[t.Offset:][:t.Bytes:t.Bytes] }
 
@@ -108,8 +113,9 @@ type File struct {
 	Header  []byte // the JSON, for hashing; mapped
 	Tensors []Tensor
 
-	data  []byte
-	unmap func() error
+	data   []byte
+	reader io.ReaderAt
+	unmap  func() error
 }
 
 // Checkpoint is the open files of a folder.
@@ -225,7 +231,7 @@ func openFile(fsys fs.FS, name string) (*File, Problems) {
 	fail := func(offset int64, format string, args ...any) (*File, Problems) {
 		return nil, Problems{{name, "", offset, fmt.Sprintf(format, args...)}}
 	}
-	data, unmap, err := contents(fsys, name, math.MaxInt64)
+	data, reader, unmap, err := contents(fsys, name, math.MaxInt64)
 	if err != nil {
 		return fail(-1, "%v", err)
 	}
@@ -233,7 +239,7 @@ func openFile(fsys fs.FS, name string) (*File, Problems) {
 		f, problems := fail(0, "has %d bytes: the download is incomplete, a header needs 8 and more", len(data))
 		return f, append(problems, closing(name, unmap)...)
 	}
-	f := &File{Name: name, Size: int64(len(data)), data: data, unmap: unmap}
+	f := &File{Name: name, Size: int64(len(data)), data: data, reader: reader, unmap: unmap}
 	length := binary.LittleEndian.Uint64(data)
 	switch {
 	case isPointer(data):
@@ -462,38 +468,52 @@ const pointer = "is a git-lfs pointer, not the file: run `git lfs pull` in the f
 
 // contents maps a regular file of at most limit bytes, or reads it where the
 // file system has no descriptors.
-func contents(fsys fs.FS, name string, limit int64) (data []byte, unmap func() error, err error) {
+func contents(fsys fs.FS, name string, limit int64) (data []byte, reader io.ReaderAt, unmap func() error, err error) {
 	// Not opened before it is known to be a file: a pipe would block.
 	info, err := fs.Stat(fsys, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil, fmt.Errorf("cannot be opened (a link to nowhere?): %w", err)
+		return nil, nil, nil, fmt.Errorf("cannot be opened (a link to nowhere?): %w", err)
 	case err != nil:
-		return nil, nil, fmt.Errorf("cannot be opened: %w", err)
+		return nil, nil, nil, fmt.Errorf("cannot be opened: %w", err)
 	case !info.Mode().IsRegular():
-		return nil, nil, errors.New("is not a regular file")
+		return nil, nil, nil, errors.New("is not a regular file")
 	}
 	file, err := fsys.Open(name)
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot be opened: %w", err)
+		return nil, nil, nil, fmt.Errorf("cannot be opened: %w", err)
 	}
-	defer file.Close() // read only
+	mapped := false
+	defer func() {
+		if !mapped {
+			file.Close() // read only
+		}
+	}()
 	if info, err = file.Stat(); err != nil {
-		return nil, nil, fmt.Errorf("cannot be opened: %w", err)
+		return nil, nil, nil, fmt.Errorf("cannot be opened: %w", err)
 	}
 	size := info.Size()
 	if size > limit {
-		return nil, nil, fmt.Errorf("has %d bytes: at most %d are possible", size, limit)
+		return nil, nil, nil, fmt.Errorf("has %d bytes: at most %d are possible", size, limit)
 	}
 	unmap = func() error { return nil }
-	if f, ok := file.(interface{ Fd() uintptr }); ok && size > 0 {
-		data, unmap, err = mapFile(f.Fd(), size)
+	if f, ok := file.(mappable); ok && size > 0 {
+		if data, unmap, err = mapFile(f.Fd(), size); err == nil {
+			drop := unmap
+			mapped, reader, unmap = true, f, func() error { return errors.Join(drop(), file.Close()) }
+		}
 	} else {
 		data = make([]byte, size)
 		_, err = io.ReadFull(file, data)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot be read: %w", err)
+		return nil, nil, nil, fmt.Errorf("cannot be read: %w", err)
 	}
-	return data, unmap, nil
+	return data, reader, unmap, nil
+}
+
+// mappable is a file of the system's: *os.File.
+type mappable interface {
+	Fd() uintptr
+	io.ReaderAt
 }

@@ -55,6 +55,8 @@ const (
 	DriverMismatch     Code = 803
 	CaptureUnsupported Code = 900
 	CaptureInvalidated Code = 901
+	CaptureUnmatched   Code = 903
+	CaptureUnjoined    Code = 904
 	CaptureIsolation   Code = 905
 	Unknown            Code = 999
 )
@@ -69,7 +71,8 @@ var codeNames = map[Code]string{
 	IllegalInstruction: "ILLEGAL_INSTRUCTION", MisalignedAddress: "MISALIGNED_ADDRESS", InvalidSpace: "INVALID_ADDRESS_SPACE",
 	InvalidPC: "INVALID_PC", LaunchFailed: "LAUNCH_FAILED", NotSupported: "NOT_SUPPORTED", SystemNotReady: "SYSTEM_NOT_READY",
 	DriverMismatch: "SYSTEM_DRIVER_MISMATCH", CaptureUnsupported: "STREAM_CAPTURE_UNSUPPORTED",
-	CaptureInvalidated: "STREAM_CAPTURE_INVALIDATED", CaptureIsolation: "STREAM_CAPTURE_ISOLATION", Unknown: "UNKNOWN",
+	CaptureInvalidated: "STREAM_CAPTURE_INVALIDATED", CaptureUnmatched: "STREAM_CAPTURE_UNMATCHED",
+	CaptureUnjoined: "STREAM_CAPTURE_UNJOINED", CaptureIsolation: "STREAM_CAPTURE_ISOLATION", Unknown: "UNKNOWN",
 }
 
 func (c Code) String() string {

@@ -96,28 +96,12 @@ func store(m Memory, at uint64, kind ops.Type, values []float32) error {
 	stored, err := Slice[uint16](m, at, len(values))
 	for i := range stored {
 		if kind == ops.F16 {
-			stored[i] = halfOf(values[i])
+			stored[i] = toHalf(values[i] / kernels.HalfScale)
 		} else {
 			stored[i] = bfloat16Of(values[i])
 		}
 	}
 	return err
-}
-
-// halfOf rounds to the nearest fp16, ties to even, saturated.
-func halfOf(v float32) uint16 {
-	sign := uint16(math.Float32bits(v) >> 31 << 15)
-	a := math.Abs(float64(v))
-	switch {
-	case v != v:
-		return 0x7fff
-	case a >= 65504:
-		return sign | 0x7bff
-	case a < 1.0/(1<<14): // a multiple of 2^-24
-		return sign | uint16(math.RoundToEven(a*(1<<24)))
-	}
-	exponent := math.Ilogb(a)
-	return sign | (uint16(exponent+14)<<10 + uint16(math.RoundToEven(math.Ldexp(a, 10-exponent))))
 }
 
 // bfloat16Of rounds to the nearest bfloat16, ties to even.
@@ -271,11 +255,11 @@ func output(m Memory, out, half, gate uint64, values []float32) error {
 	if half == 0 {
 		return err
 	}
-	scaled := make([]float32, len(values))
-	for i, v := range values {
-		scaled[i] = v * kernels.HalfScale
+	stored, halfErr := Slice[uint16](m, half, len(values))
+	for i := range stored {
+		stored[i] = toHalf(values[i])
 	}
-	return errors.Join(err, store(m, half, ops.F16, scaled))
+	return errors.Join(err, halfErr)
 }
 
 // offset is an address some bytes further on; nothing stays nothing.

@@ -4,9 +4,11 @@
 // by a kernel's name. Work put into a stream waits there until somebody waits
 // for it, so code that reads too early reads old bytes here too.
 //
-// It is stricter than a device in three points: nothing may be allocated, freed or
-// loaded while any stream captures, a capture stays within its stream, and what
-// waiting work needs must not be freed before it is done (a device waits there).
+// It is stricter than a device in two points: nothing may be allocated, freed or
+// loaded while any stream captures, and what waiting work needs must not be freed
+// before it is done (a device waits there). And it is as free as a device: every
+// other replay of a graph does first what was captured last, as far as the events
+// between its streams allow.
 package drivertest
 
 import (
@@ -54,7 +56,7 @@ type Fake struct {
 	functions map[driver.Function]*function
 	streams   map[driver.Stream]*stream
 	events    map[driver.Event]*event
-	graphs    map[driver.Graph][]operation
+	graphs    map[driver.Graph]*graph
 	clock     time.Duration
 	records   []Record
 	misuse    []string
@@ -93,7 +95,7 @@ func New(o Options) (*Fake, error) {
 	return &Fake{
 		options: o, kernels: arithmetic(), memory: memory{limit: o.Memory, device: device},
 		modules: map[driver.Module]map[string]kernels.Kernel{}, functions: map[driver.Function]*function{},
-		streams: map[driver.Stream]*stream{}, events: map[driver.Event]*event{}, graphs: map[driver.Graph][]operation{},
+		streams: map[driver.Stream]*stream{}, events: map[driver.Event]*event{}, graphs: map[driver.Graph]*graph{},
 	}, nil
 }
 
@@ -184,8 +186,8 @@ func (f *Fake) enter(call string, n need) error {
 	}
 	if n == quiet {
 		for _, s := range f.streams {
-			if s.capturing {
-				s.spoiled = true
+			if s.capture != nil {
+				s.capture.spoiled = true
 				return &driver.Error{Code: driver.CaptureUnsupported, Call: call, Detail: "a capture is under way"}
 			}
 		}

@@ -30,12 +30,9 @@ type operation struct {
 // A stream counts what was put in and what was done, so that an event can name a
 // place in it.
 type stream struct {
-	waiting       []operation
-	issued, done  int
-	capturing     bool
-	spoiled       bool
-	captured      []operation
-	capturedEvent map[*event]bool // recorded in the capture: no time outside it
+	waiting      []operation
+	issued, done int
+	capture      *streamCapture // nil: what is put in waits for the device
 }
 
 type event struct {
@@ -47,8 +44,8 @@ type event struct {
 
 // put hands an operation to a stream, or to the graph that it captures.
 func (f *Fake) put(s *stream, o operation) {
-	if s.capturing {
-		s.captured = append(s.captured, o)
+	if s.capture != nil {
+		s.capture.put(s, o)
 		return
 	}
 	s.waiting = append(s.waiting, o)
@@ -101,7 +98,7 @@ func (f *Fake) NewStream() (driver.Stream, error) {
 		return 0, err
 	}
 	handle := driver.Stream(f.next())
-	f.streams[handle] = &stream{capturedEvent: map[*event]bool{}}
+	f.streams[handle] = &stream{}
 	return handle, nil
 }
 
@@ -114,6 +111,7 @@ func (f *Fake) DestroyStream(to driver.Stream) error {
 	if !ok {
 		return f.wrong("cuStreamDestroy_v2", driver.InvalidHandle, "stream %#x is unknown", to)
 	}
+	s.capture.leave(s)
 	f.drain(s, s.issued)
 	delete(f.streams, to)
 	return err
@@ -127,8 +125,8 @@ func (f *Fake) Synchronise(to driver.Stream) error {
 	if err != nil {
 		return err
 	}
-	if s.capturing {
-		s.spoiled = true
+	if s.capture != nil {
+		s.capture.spoiled = true
 		return &driver.Error{Code: driver.CaptureUnsupported, Call: "cuStreamSynchronize", Detail: "the stream captures"}
 	}
 	f.drain(s, s.issued)
@@ -147,12 +145,8 @@ func (f *Fake) Wait(to driver.Stream, e driver.Event) error {
 	if !ok {
 		return f.wrong("cuStreamWaitEvent", driver.InvalidHandle, "event %#x is unknown", e)
 	}
-	if s.capturing != s.capturedEvent[event] || !s.capturing && f.isCaptured(event) {
-		s.spoiled = true
-		return &driver.Error{Code: driver.CaptureIsolation, Call: "cuStreamWaitEvent", Detail: "one of stream and event belongs to a capture, the other does not"}
-	}
-	if s.capturing {
-		return nil // within one stream the order is kept anyway
+	if from := f.capturing(event); from != nil || s.capture != nil {
+		return f.join(s, event, from)
 	}
 	other, place := event.stream, event.place
 	f.put(s, operation{run: func() error {
@@ -162,15 +156,6 @@ func (f *Fake) Wait(to driver.Stream, e driver.Event) error {
 		return nil
 	}})
 	return nil
-}
-
-func (f *Fake) isCaptured(e *event) bool {
-	for _, s := range f.streams {
-		if s.capturedEvent[e] {
-			return true
-		}
-	}
-	return false
 }
 
 // NewEvent implements driver.Driver.
@@ -209,8 +194,8 @@ func (f *Fake) Record(e driver.Event, to driver.Stream) error {
 	if !ok {
 		return f.wrong("cuEventRecord", driver.InvalidHandle, "event %#x is unknown", e)
 	}
-	if s.capturing {
-		s.capturedEvent[event] = true
+	if s.capture != nil {
+		s.capture.record(event, s)
 		return nil
 	}
 	event.stream, event.place, event.happened = s, s.issued+1, false
@@ -233,7 +218,7 @@ func (f *Fake) event(call string, e driver.Event) (*event, error) {
 	if !ok {
 		return nil, f.wrong(call, driver.InvalidHandle, "event %#x is unknown", e)
 	}
-	if f.isCaptured(event) {
+	if f.capturing(event) != nil {
 		return nil, &driver.Error{Code: driver.CaptureUnsupported, Call: call, Detail: "the event was recorded in a capture"}
 	}
 	return event, nil
@@ -393,81 +378,4 @@ func (f *Fake) judge(function *function, l *driver.Launch) error {
 		return fail(driver.NotSupported, "no arithmetic in Go: Register it")
 	}
 	return nil
-}
-
-// BeginCapture implements driver.Driver.
-func (f *Fake) BeginCapture(to driver.Stream) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s, err := f.stream("cuStreamBeginCapture_v2", to)
-	if err != nil {
-		return err
-	}
-	if s.capturing {
-		return &driver.Error{Code: driver.InvalidValue, Call: "cuStreamBeginCapture_v2", Detail: "the stream captures already"}
-	}
-	s.capturing, s.spoiled, s.captured = true, false, nil
-	return nil
-}
-
-// EndCapture implements driver.Driver.
-func (f *Fake) EndCapture(to driver.Stream) (driver.Graph, error) {
-	const call = "cuStreamEndCapture"
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	err := f.enter(call, context)
-	s, ok := f.streams[to]
-	if !ok {
-		return 0, f.wrong(call, driver.InvalidHandle, "stream %#x is unknown", to)
-	}
-	if !s.capturing {
-		return 0, &driver.Error{Code: driver.InvalidValue, Call: call, Detail: "the stream does not capture"}
-	}
-	captured := s.captured
-	s.capturing, s.captured = false, nil
-	clear(s.capturedEvent)
-	if err != nil {
-		return 0, err
-	}
-	if s.spoiled {
-		return 0, &driver.Error{Code: driver.CaptureInvalidated, Call: call, Detail: "a call that a capture does not allow was made meanwhile"}
-	}
-	graph := driver.Graph(f.next())
-	f.graphs[graph] = captured
-	return graph, nil
-}
-
-// Replay implements driver.Driver.
-func (f *Fake) Replay(g driver.Graph, to driver.Stream) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s, err := f.stream("cuGraphLaunch", to)
-	if err != nil {
-		return err
-	}
-	captured, ok := f.graphs[g]
-	if !ok {
-		return f.wrong("cuGraphLaunch", driver.InvalidHandle, "graph %#x is unknown", g)
-	}
-	if s.capturing {
-		s.spoiled = true
-		return &driver.Error{Code: driver.CaptureUnsupported, Call: "cuGraphLaunch", Detail: "the stream captures"}
-	}
-	for _, o := range captured {
-		o.Stream, o.Replay = to, true
-		f.put(s, o)
-	}
-	return nil
-}
-
-// DestroyGraph implements driver.Driver.
-func (f *Fake) DestroyGraph(g driver.Graph) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	err := f.enter("cuGraphExecDestroy", context)
-	if _, ok := f.graphs[g]; !ok {
-		return f.wrong("cuGraphExecDestroy", driver.InvalidHandle, "graph %#x is unknown", g)
-	}
-	delete(f.graphs, g)
-	return err
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "rh/abi.cuh"
+#include "rh/half.cuh"
 #include "rh/ptx.cuh"
 
 namespace rh {
@@ -19,7 +20,7 @@ struct F32 {
 struct F16 {
     using Stored = uint16_t;
     static __device__ __forceinline__ float widen(uint16_t v) { return ptx::half_value(v); }
-    static __device__ __forceinline__ uint16_t narrow(float v) { return ptx::half_bits(fminf(fmaxf(v, -65504.0f), 65504.0f)); }
+    static __device__ __forceinline__ uint16_t narrow(float v) { return ptx::half_bits(fabsf(v) > 65504.0f ? copysignf(65504.0f, v) : v); }
     static __device__ __forceinline__ uint32_t pair(float low, float high) { return ptx::half2_bits(low, high); }
     static __device__ __forceinline__ void mma(float c[4], const uint32_t a[4], const uint32_t b[2]) { ptx::mma_f16(c, a, b); }
 };
@@ -49,9 +50,6 @@ template <class Args> __device__ __forceinline__ const float *gate_of(const Args
 }
 
 __device__ __forceinline__ float sigmoid(float v) { return 1.0f / (1.0f + expf(-v)); }
-
-// half_activation is how fast kernels take their inputs: see kHalfScale.
-__device__ __forceinline__ uint16_t half_activation(float v) { return F16::narrow(v * kHalfScale); }
 
 // Tiles of queries, keys and values for tensor cores: rows of 256 16-bit values, 512
 // bytes, whose chunks of 16 bytes are swapped by row, so that ldmatrix meets every
