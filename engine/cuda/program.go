@@ -211,7 +211,14 @@ func (p *program) Submit(step *ops.Step) (ops.Ticket, error) {
 		return nil, errors.New("cuda: a step without draws was submitted to be drawn from")
 	}
 	t := &ticket{p: p, step: step, parity: p.next}
-	if err := p.b.on(func() error { return p.submit(step, s, t.parity) }); err != nil {
+	err := p.b.on(func() error {
+		err := p.submit(step, s, t.parity)
+		if err != nil { // what was queued before reads pinned memory that the next step fills in
+			err = errors.Join(err, p.b.driver.Synchronise(p.b.stream))
+		}
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	s.busy, p.next = true, 1-p.next

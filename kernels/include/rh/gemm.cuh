@@ -105,6 +105,36 @@ struct Part {
     }
 };
 
+// accumulate adds the products of a step of k. Four sums are under way at a time: an
+// mma waits for the last one of its own sum.
+template <int bits, int tiles>
+__device__ __forceinline__ void accumulate(float (&sums)[kSlabs][tiles][4], const Part<bits> (&part)[kSlabs], const Input &in,
+                                           uint32_t step) {
+    const uint32_t g = threadIdx.x % 32 / 4;
+#pragma unroll
+    for (uint32_t pair = 0; pair < 2; ++pair) {
+        uint32_t a[kSlabs][2][4];
+#pragma unroll
+        for (uint32_t s = 0; s < kSlabs; ++s) {
+            part[s].operand(a[s][0], 2 * pair);
+            part[s].operand(a[s][1], 2 * pair + 1);
+        }
+#pragma unroll
+        for (int j = 0; j < tiles; j += 2) {
+            const uint4 b0 = in.operands<bits>(step, j * 8 + g, pair), b1 = in.operands<bits>(step, j * 8 + 8 + g, pair);
+            const uint32_t b[2][2][2] = {{{b0.x, b0.y}, {b1.x, b1.y}}, {{b0.z, b0.w}, {b1.z, b1.w}}};
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+#pragma unroll
+                for (uint32_t s = 0; s < kSlabs; ++s) {
+                    ptx::mma_f16(sums[s][j], a[s][i], b[i][0]);
+                    ptx::mma_f16(sums[s][j + 1], a[s][i], b[i][1]);
+                }
+            }
+        }
+    }
+}
+
 // multiply is the product of a warp's slabs, first and the next, with 8 * tiles
 // tokens: put(slab, token, low, high) gets the sums of rows g and g+8 of a slab, g =
 // lane/4, in units of activation / kHalfScale.
@@ -113,13 +143,20 @@ __device__ __forceinline__ void multiply(const Input &in, const Weights &w, uint
     const uint8_t *slabs[kSlabs];
     for (uint32_t s = 0; s < kSlabs; ++s) slabs[s] = w.slabs + uint64_t(min(first + s, w.count - 1)) * w.bytes;
 
-    const uint32_t total = in.total(), g = threadIdx.x % 32 / 4;
+    const uint32_t total = in.total();
     for (uint32_t i = 0; i + 1 < kStages; ++i) {
         if (i < total) in.fetch(i);
         ptx::copies_close();
     }
-    Part<bits> next[kSlabs];
-    for (uint32_t s = 0; s < kSlabs; ++s) next[s].load(slabs[s], in.k, 0);
+    // Weights are loaded so many steps ahead: few tokens hide the memory's latency less,
+    // and leave registers for more.
+    constexpr uint32_t ahead = bits == 16 || tiles == 8 ? 1 : 2;
+    Part<bits> next[ahead][kSlabs];
+    auto load = [&](uint32_t i, uint32_t step) {
+        for (uint32_t s = 0; s < kSlabs && step < total; ++s) next[i][s].load(slabs[s], in.k, in.within(step));
+    };
+#pragma unroll
+    for (uint32_t i = 0; i < ahead; ++i) load(i, i);
 
     float sums[kSlabs][tiles][4] = {};
     for (uint32_t step = 0; step < total; ++step) {
@@ -128,32 +165,14 @@ __device__ __forceinline__ void multiply(const Input &in, const Weights &w, uint
         if (step + kStages - 1 < total) in.fetch(step + kStages - 1);
         ptx::copies_close();
         Part<bits> part[kSlabs];
+#pragma unroll
         for (uint32_t s = 0; s < kSlabs; ++s) {
-            part[s] = next[s];
-            if (step + 1 < total) next[s].load(slabs[s], in.k, in.within(step + 1));
+            part[s] = next[0][s];
+#pragma unroll
+            for (uint32_t i = 1; i < ahead; ++i) next[i - 1][s] = next[i][s];
         }
-#pragma unroll
-        for (uint32_t pair = 0; pair < 2; ++pair) {
-            uint32_t a[kSlabs][2][4];
-#pragma unroll
-            for (uint32_t s = 0; s < kSlabs; ++s) {
-                part[s].operand(a[s][0], 2 * pair);
-                part[s].operand(a[s][1], 2 * pair + 1);
-            }
-#pragma unroll
-            for (int j = 0; j < tiles; j += 2) {  // four sums at a time: an mma waits for the last of its own
-                const uint4 b0 = in.operands<bits>(step, j * 8 + g, pair), b1 = in.operands<bits>(step, j * 8 + 8 + g, pair);
-                const uint32_t b[2][2][2] = {{{b0.x, b0.y}, {b1.x, b1.y}}, {{b0.z, b0.w}, {b1.z, b1.w}}};
-#pragma unroll
-                for (int i = 0; i < 2; ++i) {
-#pragma unroll
-                    for (uint32_t s = 0; s < kSlabs; ++s) {
-                        ptx::mma_f16(sums[s][j], a[s][i], b[i][0]);
-                        ptx::mma_f16(sums[s][j + 1], a[s][i], b[i][1]);
-                    }
-                }
-            }
-        }
+        load(ahead - 1, step + ahead);
+        accumulate(sums, part, in, step);
     }
 #pragma unroll
     for (uint32_t s = 0; s < kSlabs; ++s) {
