@@ -6,6 +6,10 @@ package kernels
 //	out[to(r)][column_i + n] (+)= sum over k of W_i[n][k] * x[from(r)][k]
 //
 // with from and to as Wanted has them, or r where it is 0.
+//
+// The members from Out1 on are of the decode kernels, and those from Residual on of
+// the smallest: there x is the zero-centred RMSNorm of Residual, computed by every
+// block, and X and Low are not read; Low says whether the low plane is wanted.
 type LinearArgs struct {
 	X      uint64 // half[rows][K]
 	Low    uint64 // half[rows][K], what X lost to rounding; 0 for none
@@ -24,6 +28,15 @@ type LinearArgs struct {
 	Stride uint32 // of Out, elements
 	Add    uint32 // 1: add to Out
 	Pad    uint32
+
+	Out1 uint64 // float32[rows][N1]: where the second matrix goes instead; 0 for Out
+
+	Residual   uint64 // float32[rows][K]; 0: X is read
+	Norm       uint64 // float32[K]
+	Normed     uint64 // float32[rows][K]: where x goes too; 0 for nowhere
+	NormedHalf uint64 // half[rows][K]: likewise
+	Eps        float32
+	Pad1       uint32
 }
 
 // Weight is a matrix as its checkpoint has it (ops.Matrix), for generic kernels.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/roundhouse-ai/roundhouse/engine"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 	"github.com/roundhouse-ai/roundhouse/workbench/bench"
 	"github.com/roundhouse-ai/roundhouse/workbench/inspect"
@@ -35,11 +36,15 @@ type BenchReport struct {
 	Version   Version           `json:"version"`
 	Hardware  Hardware          `json:"hardware"`
 	Model     string            `json:"model"`
+	Load      time.Duration     `json:"load"` // from the start until the model was ready
 	Engine    ops.Caps          `json:"engine"`
 	Bandwidth machine.Bandwidth `json:"bandwidth"`
 	Work      bench.Work        `json:"work"`
 	Rows      []bench.Row       `json:"rows"`
 	Memory    machine.Memory    `json:"memory"`
+	// Of a GPU.
+	Device   *engine.DeviceInfo `json:"device,omitempty"`
+	Profiles []Profile          `json:"profiles,omitempty"`
 }
 
 // Bench measures the model's prefill and decode and the memory's bandwidth.
@@ -80,13 +85,21 @@ func (a *App) bench(ctx context.Context, o BenchOptions) (report *BenchReport, e
 			report.Memory = memory
 		}
 	}()
+	loading := time.Now()
 	model, err := a.open(ctx, folder, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, model.Close()) }()
+	loaded := time.Since(loading)
 	caps := model.Info().Backend
-	report = &BenchReport{Version: a.Version, Hardware: NewHardware(), Model: folder.Name, Engine: caps, Bandwidth: bandwidth, Work: workOf(described)}
+	if onDevice(model) {
+		bandwidth = machine.Bandwidth{} // that of the host plays no part
+	}
+	report = &BenchReport{Version: a.Version, Hardware: NewHardware(), Model: folder.Name, Engine: caps, Bandwidth: bandwidth, Work: workOf(described), Load: loaded}
+	if report.Device, err = model.Device(); err != nil {
+		return nil, err
+	}
 	progress := term.NewProgress(a.Err)
 	defer progress.Done()
 	report.Rows, err = bench.Run(ctx, model, bench.Options{
@@ -94,6 +107,9 @@ func (a *App) bench(ctx context.Context, o BenchOptions) (report *BenchReport, e
 		Work: report.Work, Bandwidth: report.Bandwidth.All,
 		Progress: func(done, total int) { progress.Update(fmt.Sprintf("row %d of %d", done+1, total), 0, 0) },
 	})
+	if err == nil && onDevice(model) {
+		report.Profiles, err = profiles(model, o.Streams)
+	}
 	return report, err
 }
 
@@ -168,8 +184,23 @@ func (a *App) printBench(r *BenchReport) error {
 	if err != nil {
 		return err
 	}
+	if err := printProfiles(a.Out, r.Profiles); err != nil {
+		return err
+	}
 	fmt.Fprintln(a.Out)
-	return term.Table(a.Out, []term.Column{{Name: "machine and memory"}, {Name: "measured"}}, append(bandwidthRows(r.Bandwidth), memoryRows(r.Memory)...))
+	return term.Table(a.Out, []term.Column{{Name: "machine and memory"}, {Name: "measured"}}, r.machineRows())
+}
+
+// machineRows are the last table of a report.
+func (r *BenchReport) machineRows() [][]string {
+	rows := [][]string{{"load, until ready", fmt.Sprintf("%.2f s", r.Load.Seconds())}}
+	if d := r.Device; d != nil {
+		rows = append(rows, []string{"device", d.Name}, []string{"device memory of the model", term.Bytes(d.Model)},
+			[]string{"device memory in use", term.Bytes(d.Used) + " of " + term.Bytes(d.Total)})
+	} else {
+		rows = append(rows, bandwidthRows(r.Bandwidth)...)
+	}
+	return append(rows, memoryRows(r.Memory)...)
 }
 
 func bandwidthRows(b machine.Bandwidth) [][]string {

@@ -160,6 +160,16 @@ func (b *Backend) Memory() (free, total int64, err error) {
 	return free, total, err
 }
 
+// Used returns the bytes of device memory that weights and programs take; arenas
+// count their own.
+func (b *Backend) Used() int64 {
+	used := b.scratch.Used()
+	for _, a := range b.weights {
+		used += a.Used()
+	}
+	return used
+}
+
 // Copy implements ops.Backend: in the order of what was submitted.
 func (b *Backend) Copy(dst, src ops.Buf) error {
 	if dst.Bytes() != src.Bytes() {

@@ -13,7 +13,9 @@ const embedThreads = 256
 
 // embed returns the arguments of the lookup in a table, without those of a pass.
 func (r *recorder) embed(table *ops.Matrix, out driver.Ptr, stride int) kernels.EmbedArgs {
+	others := r.reading
 	m := r.matrix(table)
+	r.reading = others + int64(table.K)*table.Type.Size() // a row of it
 	r.reads, r.vocab = true, table.N
 	args := kernels.EmbedArgs{Drawn: uint64(r.b.drawn), Table: uint64(m.raw.words), Out: uint64(out),
 		N: uint32(table.K), Count: uint32(table.N), Type: uint32(table.Type), OutStride: uint32(stride)}
@@ -47,31 +49,36 @@ func (r *recorder) DraftIn(a ops.DraftInArgs) {
 	look := find[kernels.EmbedArgs](r, "rh_embed_generic", 0)
 	hidden := a.Table.K
 	uploaded := r.keep("hidden states", ops.F32, int64(r.rows*hidden))
-	joined := r.keep("joined inputs", ops.F32, int64(r.most()*2*hidden))
-	half := r.half(joined)
+	values := int64(r.most()) * int64(2*hidden)
+	r.need(values * (4 + 2)) // the joined rows and their half activations
 	embedNorm, hiddenNorm := r.norm(a.EmbedNorm, a.Eps), r.norm(a.HiddenNorm, a.Eps)
 	project := r.linear(target{out: at(a.X), stride: hidden}, a.FC)
-	left := r.embed(a.Table, at(joined), 2*hidden)
-	right := kernels.EmbedArgs{Table: uint64(uploaded.Addr), Out: uint64(after(at(joined), ops.F32, hidden)), N: uint32(hidden),
+	left := r.embed(a.Table, 0, 2*hidden)
+	right := kernels.EmbedArgs{Table: uint64(uploaded.Addr), N: uint32(hidden),
 		Count: uint32(r.rows), Type: uint32(ops.F32), BySource: 1, OutStride: uint32(2 * hidden)}
 	r.prepare = append(r.prepare, func(step *ops.Step, _ int) error {
 		values := step.Hidden[:step.Rows()*hidden]
 		return r.b.write(at(uploaded), unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values)))
 	})
 	r.add(ops.PhaseDraftIn, func(p *pass) error {
+		joined, half := p.scratch, driver.Ptr(0)
+		if len(project.slabs) > 0 {
+			half = joined + driver.Ptr(4*values)
+		}
 		for i, side := range []struct {
 			embed kernels.EmbedArgs
 			norm  norm
 		}{{left, embedNorm}, {right, hiddenNorm}} {
+			to := normed{out: after(joined, ops.F32, i*hidden), half: after(half, ops.F16, i*hidden)}
+			side.embed.Out = uint64(to.out)
 			if err := lookUp(look, p, side.embed); err != nil {
 				return err
 			}
-			to := normed{out: after(at(joined), ops.F32, i*hidden), half: after(half, ops.F16, i*hidden)}
 			if err := side.norm.run(p, to.out, 2*hidden, to); err != nil {
 				return err
 			}
 		}
-		if err := project.run(p, inputs{x: at(joined), half: half, rows: p.rows}); err != nil {
+		if err := project.run(p, inputs{x: joined, half: half, rows: p.rows}); err != nil {
 			return err
 		}
 		return p.look(-1, "fc_out", hidden, at(a.X))

@@ -56,6 +56,20 @@ func (r *recorder) linear(to target, weights ...*ops.Matrix) *linear {
 	return l
 }
 
+// beside is l and other, which reads the same rows, in as few launches as that takes:
+// one, where each has one matrix and both are in slabs.
+func (l *linear) beside(other *linear) []*linear {
+	if len(l.slabs) != 1 || len(other.slabs) != 1 || l.slabs[0].Count1 != 0 || len(l.raw)+len(other.raw) > 0 {
+		return []*linear{l, other}
+	}
+	both, second := *l, other.slabs[0]
+	a := l.slabs[0]
+	a.Slabs1, a.Count1, a.Bits1, a.Bytes1, a.N1 = second.Slabs0, second.Count0, second.Bits0, second.Bytes0, second.N0
+	a.Out1 = second.Out
+	both.slabs = []kernels.LinearArgs{a}
+	return []*linear{&both}
+}
+
 // rawArgs are the arguments of a raw matrix, without those of its inputs.
 func rawArgs(m *matrix, to target, column int) kernels.LinearGenericArgs {
 	return kernels.LinearGenericArgs{Out: uint64(after(to.out, ops.F32, column)),
@@ -136,6 +150,7 @@ func (l *linear) tiles(p *pass, in inputs) error {
 				k := int(args.K)
 				part.X, part.Low = uint64(after(in.half, ops.F16, first*k)), uint64(after(in.low, ops.F16, first*k))
 				part.Out = uint64(after(driver.Ptr(args.Out), ops.F32, first*int(args.Stride)))
+				part.Out1 = uint64(after(driver.Ptr(args.Out1), ops.F32, first*int(args.N1)))
 			}
 			if err := l.decode.launch(p, part); err != nil {
 				return err
@@ -143,4 +158,20 @@ func (l *linear) tiles(p *pass, in inputs) error {
 		}
 	}
 	return nil
+}
+
+// takesNorm says whether the rows of a pass can be normed by the launch that
+// multiplies them: they have the same bits either way. Who looks in wants to see them.
+func (l *linear) takesNorm(p *pass, n norm, planes int) bool {
+	return p.class == decoding && p.tap == nil && len(l.slabs) == 1 && len(l.raw) == 0 && n.n%4 == 0 &&
+		p.rows <= decodeTiles[0] && decodeStaged(p.rows, planes, n.n) <= decodeShared
+}
+
+// runNormed norms the rows at x and multiplies with them; the normed rows go to
+// where they are wanted, but for the low plane, which nobody else reads.
+func (l *linear) runNormed(p *pass, n norm, x driver.Ptr, to normed) error {
+	args := l.slabs[0]
+	args.Residual, args.Norm, args.Eps = uint64(x), uint64(n.w), n.eps
+	args.Normed, args.NormedHalf, args.Low, args.Rows = uint64(to.out), uint64(to.half), uint64(to.low), uint32(p.rows)
+	return l.decode.launch(p, args)
 }

@@ -170,6 +170,10 @@ func TestMixerInMultipliesEveryLayout(t *testing.T) {
 		{Fast, 128, func(w linearTwin) []*ops.Matrix {
 			return []*ops.Matrix{w.gptq("raw", 128, 40, 4, 32), w.gptq("slabs", 128, 24, 4, 128), w.dense("more", 128, 16), w.gptq("8", 128, 8, 8, 128), w.gptq("fourth", 128, 8, 4, 128)}
 		}, 1e-3},
+		// More blocks of a part of K than are on their way at a time, in parts of two sizes.
+		{Fast, 4480, func(w linearTwin) []*ops.Matrix {
+			return []*ops.Matrix{w.gptq("four", 4480, 40, 4, 128), w.gptq("eight", 4480, 8, 8, 128), w.dense("sixteen", 4480, 17)}
+		}, 1e-3},
 		{Fast, 320, func(w linearTwin) []*ops.Matrix { return []*ops.Matrix{w.dense("half a group", 320, 24)} }, 1e-3},
 	} {
 		t.Run(fmt.Sprint(c.numerics, c.k), func(t *testing.T) {
@@ -252,6 +256,22 @@ func TestLogitsOfTheRowsThatAreWanted(t *testing.T) {
 	}
 }
 
+// A step block holds so many rows of logits and no more.
+func TestMoreLogitsThanADecodePassHoldsAreRefused(t *testing.T) {
+	w := newLinearTwin(t, Exact)
+	head, norm := w.dense("lm_head", 8, 8), w.vector("norm", 8, 0, .3)
+	w.place(ops.Weights{Matrices: []*ops.Matrix{head}, Vectors: []*ops.Vector{norm}})
+	x, hidden, logits := w.buf(linearRows*8, nil), w.buf(linearRows*8, nil), w.buf(100*8, nil)
+	_, device := w.phase(linearRows, func(set ops.Set, on bool) {
+		set.Logits(ops.LogitsArgs{X: x.of(on), Norm: norm, Eps: 1e-6, Head: head, Hidden: hidden.of(on), Logits: logits.of(on)})
+	})
+	step := linearStep(1)
+	step.Segments[0].Logits = make([]int, decodeRows+1)
+	if _, err := device.Submit(step); err == nil {
+		t.Error("a decode pass with 65 rows of logits was taken")
+	}
+}
+
 func TestEmbedFindsRowsAndDrawnTokens(t *testing.T) {
 	for _, c := range []struct {
 		numerics Numerics
@@ -314,23 +334,28 @@ func TestDraftInJoinsEmbeddingAndHiddenState(t *testing.T) {
 	}
 }
 
-// A row's bits depend neither on the number of rows nor on where it stands.
+// A row's bits depend neither on the number of rows nor on where it stands, nor on
+// which launch norms it.
 func TestRowsOfDecodeKeepTheirBits(t *testing.T) {
-	const k = 384
-	for _, numerics := range []Numerics{Exact, Fast} {
+	for numerics, k := range map[Numerics]int{Exact: 384, Fast: 4480} {
 		w := newLinearTwin(t, numerics)
 		weights, norm := []*ops.Matrix{w.gptq("four", k, 24, 4, 128), w.gptq("eight", k, 16, 8, 128), w.dense("sixteen", k, 9)}, w.vector("norm", k, 0, .3)
-		w.place(ops.Weights{Matrices: weights, Vectors: []*ops.Vector{norm}})
+		router, shared := w.dense("router", k, 8), w.dense("shared", k, 1)
+		w.place(ops.Weights{Matrices: append(weights, router, shared), Vectors: []*ops.Vector{norm}})
 		n := width(weights)
 		x, out := w.buf(decodeRows*k, nil), w.buf(decodeRows*n, nil)
+		normed, logits, gate := w.buf(decodeRows*k, nil), w.buf(decodeRows*8, nil), w.buf(decodeRows, nil)
 		_, device := w.phase(decodeRows, func(set ops.Set, on bool) {
 			set.MixerIn(ops.MixerInArgs{X: x.of(on), Norm: norm, Eps: 1e-6, Weights: weights, Out: out.of(on)})
+			set.Router(ops.RouterArgs{X: x.of(on), Norm: norm, Eps: 1e-6, Router: router, Shared: shared,
+				Normed: normed.of(on), Logits: logits.of(on), Gate: gate.of(on)})
 		})
 		row := make([]float32, k)
 		for i := range row {
 			row[i] = float32(w.random.NormFloat64())
 		}
-		var want []float32
+		results := map[string]rowsOf{"out": {out, n}, "normed": {normed, k}, "logits": {logits, 8}, "gate": {gate, 1}}
+		want := map[string][]float32{}
 		for _, rows := range []int{1, 2, 7, 16, 31, 64} {
 			values := make([]float32, decodeRows*k)
 			for i := range values {
@@ -339,13 +364,15 @@ func TestRowsOfDecodeKeepTheirBits(t *testing.T) {
 			copy(values[(rows-1)*k:], row)
 			w.write(x, values)
 			run(t, device, linearStep(rows))
-			_, got := w.read(out)
-			got = got[(rows-1)*n:][:n]
-			if want == nil {
-				want = got
-			}
-			if !slices.Equal(want, got) {
-				t.Errorf("%v: the last of %d rows has other bits than the row alone", numerics, rows)
+			for name, p := range results {
+				_, got := w.read(p.pair)
+				got = got[(rows-1)*p.width:][:p.width]
+				if want[name] == nil {
+					want[name] = got
+				}
+				if !slices.Equal(want[name], got) {
+					t.Errorf("%v: %s: the last of %d rows has other bits than the row alone", numerics, name, rows)
+				}
 			}
 		}
 	}

@@ -26,19 +26,17 @@ func (r *recorder) norm(w *ops.Vector, eps float32) norm {
 // lost to rounding; 0 where it is not wanted.
 type normed struct{ out, half, low driver.Ptr }
 
-// rh_rmsnorm_half keeps a row in the registers of a block of at most 512 threads,
-// 32 values each.
-const normThreads, normValues = 512, 32
+// normThreads is the block of the norms.
+const normThreads = 256
 
 // run norms the rows at x. Rows of x and of all that is written lie stride values
 // apart.
 func (n norm) run(p *pass, x driver.Ptr, stride int, to normed) error {
 	args := kernels.RMSNormArgs{X: uint64(x), W: uint64(n.w), Out: uint64(to.out), Half: uint64(to.half), Low: uint64(to.low),
 		Rows: uint32(p.rows), N: uint32(n.n), XStride: uint32(stride), OutStride: uint32(stride), Eps: n.eps}
-	threads := uint32(min((n.n/4+31)&^31, normThreads))
-	grid := driver.Dim{uint32(p.rows), 1, 1}
-	if to.half != 0 && n.n%4 == 0 && stride%4 == 0 && n.n <= normValues*int(threads) {
-		return n.half.launch(p, grid, driver.Dim{threads, 1, 1}, 0, args)
+	k := n.generic
+	if to.half != 0 && n.n%4 == 0 && stride%4 == 0 {
+		k = n.half
 	}
-	return n.generic.launch(p, grid, driver.Dim{256, 1, 1}, 0, args)
+	return k.launch(p, driver.Dim{uint32(p.rows), 1, 1}, driver.Dim{normThreads, 1, 1}, 0, args)
 }

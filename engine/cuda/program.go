@@ -211,7 +211,14 @@ func (p *program) Submit(step *ops.Step) (ops.Ticket, error) {
 		return nil, errors.New("cuda: a step without draws was submitted to be drawn from")
 	}
 	t := &ticket{p: p, step: step, parity: p.next}
-	if err := p.b.on(func() error { return p.submit(step, s, t.parity) }); err != nil {
+	err := p.b.on(func() error {
+		err := p.submit(step, s, t.parity)
+		if err != nil { // what was queued before reads pinned memory that the next step fills in
+			err = errors.Join(err, p.b.driver.Synchronise(p.b.stream))
+		}
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	s.busy, p.next = true, 1-p.next
@@ -258,6 +265,9 @@ func (p *program) run(step *ops.Step, s *slot, pieces []piece) error {
 		}
 	}
 	prefill := pieces[0].segment.Kind == ops.Prefill
+	if !prefill && wanted > decodeRows {
+		return fmt.Errorf("cuda: %d rows of logits of a decode pass: at most %d fit", wanted, decodeRows)
+	}
 	k, pass := p.decode, p.pass(decoding)
 	if prefill {
 		k, pass = p.prefill, p.pass(prefilling)

@@ -16,6 +16,9 @@ func (r *recorder) MixerIn(a ops.MixerInArgs) {
 	values := int64(r.most()) * int64(norm.n)
 	r.need(values * (4 + 2))
 	r.add(ops.PhaseMixerIn, func(p *pass) error {
+		if project.takesNorm(p, norm, 1) {
+			return project.runNormed(p, norm, at(a.X), normed{})
+		}
 		to := normed{out: p.scratch}
 		if len(project.slabs) > 0 {
 			to.half = p.scratch + driver.Ptr(4*values)
@@ -64,6 +67,7 @@ func (r *recorder) Router(a ops.RouterArgs) {
 	norm := r.norm(a.Norm, a.Eps)
 	router := r.linear(target{out: at(a.Logits), stride: a.Router.N}, a.Router)
 	shared := r.linear(target{out: at(a.Gate), stride: 1}, a.Shared)
+	both, apart := router.beside(shared), []*linear{router, shared}
 	half := r.half(a.Normed)
 	r.need(2 * int64(r.most()) * int64(norm.n))
 	r.add(ops.PhaseRouter, func(p *pass) error {
@@ -71,18 +75,23 @@ func (r *recorder) Router(a ops.RouterArgs) {
 		if len(router.slabs)+len(shared.slabs) > 0 {
 			to.low = p.scratch
 		}
+		if len(both) == 1 && both[0].takesNorm(p, norm, 2) {
+			return both[0].runNormed(p, norm, at(a.X), to)
+		}
 		if err := norm.run(p, at(a.X), norm.n, to); err != nil {
 			return err
 		}
 		if err := p.look(a.Layer, "post_norm", norm.n, to.out); err != nil {
 			return err
 		}
-		in := inputs{x: to.out, half: to.half, low: to.low, rows: p.rows}
-		if err := router.run(p, in); err != nil {
-			return err
+		projections := apart
+		if p.class == decoding {
+			projections = both
 		}
-		if err := shared.run(p, in); err != nil {
-			return err
+		for _, l := range projections {
+			if err := l.run(p, inputs{x: to.out, half: to.half, low: to.low, rows: p.rows}); err != nil {
+				return err
+			}
 		}
 		if err := p.look(a.Layer, "router_logits", a.Router.N, at(a.Logits)); err != nil {
 			return err

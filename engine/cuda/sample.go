@@ -130,7 +130,7 @@ type edits struct {
 	seen []ops.Count
 	bias []ops.Bias
 	mask []uint32
-	any  bool
+	some bool
 }
 
 func (s *sampler) edits(p *ops.Sampling) edits {
@@ -140,7 +140,7 @@ func (s *sampler) edits(p *ops.Sampling) edits {
 	}
 	e.bias = within(p.Bias, func(b ops.Bias) int32 { return b.ID }, s.args.Tokens)
 	e.mask = p.Mask[:min(len(p.Mask), (s.args.Tokens+31)/32)]
-	e.any = len(e.seen)+len(e.bias) > 0 || p.Mask != nil
+	e.some = len(e.seen)+len(e.bias) > 0 || p.Mask != nil
 	return e
 }
 
@@ -208,12 +208,12 @@ func (s *sampler) fill(to []byte, sampling []ops.Sampling) (rows, bytes int, wid
 	for rows < len(sampling) {
 		e := s.edits(&sampling[rows])
 		need := rowOfSampling + len(e.seen)*seenBytes + len(e.bias)*biasBytes + len(e.mask)*4
-		if bytes+need > len(to) || e.any && edited == editedRows {
+		if bytes+need > len(to) || e.some && edited == editedRows {
 			break
 		}
 		bytes += need
 		rows++
-		if e.any {
+		if e.some {
 			edited++
 		}
 	}
@@ -221,7 +221,7 @@ func (s *sampler) fill(to []byte, sampling []ops.Sampling) (rows, bytes int, wid
 	bytes, edited = rows*rowOfSampling, 0
 	for i := range heads {
 		e, row := s.edits(&sampling[i]), head(&sampling[i])
-		if e.any {
+		if e.some {
 			row.Edited = int32(edited)
 			edited++
 		}

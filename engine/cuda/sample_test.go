@@ -197,11 +197,11 @@ func edit(p ops.Sampling, kind int, random *rand.Rand, tokens int) ops.Sampling 
 
 // differs says how a device's sample is not the reference's, "" when it is.
 func differs(want, got *ops.Sample) string {
-	close := func(x, y float32) bool {
+	near := func(x, y float32) bool {
 		return x == y || x != x && y != y || math.Abs(float64(x)-float64(y)) <= 1e-6*max(1, math.Abs(float64(x)))
 	}
 	candidate := func(x, y ops.Candidate) bool {
-		return x.ID == y.ID && x.Logit == y.Logit && close(x.Logprob, y.Logprob)
+		return x.ID == y.ID && x.Logit == y.Logit && near(x.Logprob, y.Logprob)
 	}
 	list := func(x, y []ops.Candidate) bool {
 		if len(x) != len(y) {
@@ -215,7 +215,7 @@ func differs(want, got *ops.Sample) string {
 		return true
 	}
 	switch {
-	case !close(want.LogSumExp, got.LogSumExp):
+	case !near(want.LogSumExp, got.LogSumExp):
 		return fmt.Sprintf("LogSumExp is %v, want %v", got.LogSumExp, want.LogSumExp)
 	case !candidate(want.Token, got.Token):
 		return fmt.Sprintf("drew %+v, want %+v", got.Token, want.Token)
@@ -227,7 +227,7 @@ func differs(want, got *ops.Sample) string {
 		return fmt.Sprintf("%d candidates differ: %+v, want %d %+v", len(got.Candidates), head3(got.Candidates), len(want.Candidates), head3(want.Candidates))
 	case !list(want.Window, got.Window):
 		return fmt.Sprintf("windows differ: %d of %+v, want %d of %+v", len(got.Window), head3(got.Window), len(want.Window), head3(want.Window))
-	case !close(want.WindowSumExp, got.WindowSumExp):
+	case !near(want.WindowSumExp, got.WindowSumExp):
 		return fmt.Sprintf("WindowSumExp is %v, want %v", got.WindowSumExp, want.WindowSumExp)
 	}
 	return ""

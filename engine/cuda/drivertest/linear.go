@@ -103,6 +103,9 @@ func linearSlabs(most uint32) func(Memory, kernels.LinearArgs) error {
 		if a.Rows > most {
 			return fmt.Errorf("%d rows for a kernel of at most %d", a.Rows, most)
 		}
+		if a.Residual != 0 {
+			return linearNormed(m, a)
+		}
 		rows, err := places(m, a.Wanted, int(a.Rows))
 		if err != nil {
 			return err
@@ -121,6 +124,35 @@ func linearSlabs(most uint32) func(Memory, kernels.LinearArgs) error {
 		}
 		return nil
 	}
+}
+
+// linearNormed norms the rows before it multiplies them.
+func linearNormed(m Memory, a kernels.LinearArgs) error {
+	if a.Rows > 8 || a.Wanted != 0 {
+		return errors.New("rh_linear_decode8 alone norms its rows, and all of them")
+	}
+	for r := range int32(a.Rows) {
+		args := kernels.RMSNormArgs{X: a.Residual, W: a.Norm, N: a.K, Eps: a.Eps}
+		y, err := normRow(m, args, uint64(r)*uint64(a.K))
+		if err != nil {
+			return err
+		}
+		args.Out, args.Half, args.OutStride = a.Normed, a.NormedHalf, a.K
+		if err := writeNormed(m, args, uint64(r), y); err != nil {
+			return err
+		}
+		for i, v := range y {
+			h := toHalf(v)
+			y[i] = fromHalf(h)
+			if a.Low != 0 {
+				y[i] += fromHalf(toHalf(v - y[i]))
+			}
+		}
+		if err := slabRow(m, a, kernels.Wanted{Row: r, To: r}, y); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // halves reads a row of half activations, both planes.
@@ -143,19 +175,25 @@ func halves(m Memory, a kernels.LinearArgs, row int32) ([]float32, error) {
 
 // slabRow multiplies one row with every matrix.
 func slabRow(m Memory, a kernels.LinearArgs, row kernels.Wanted, x []float32) error {
+	at := func(column uint32) uint64 { return a.Out + 4*(uint64(row.To)*uint64(a.Stride)+uint64(column)) }
+	second := at(a.Column1)
+	if a.Out1 != 0 {
+		second = a.Out1 + 4*uint64(row.To)*uint64(a.N1)
+	}
 	for _, w := range []struct {
-		at                            uint64
-		count, bits, bytes, n, column uint32
+		at                    uint64
+		count, bits, bytes, n uint32
+		out                   uint64
 	}{
-		{a.Slabs0, a.Count0, a.Bits0, a.Bytes0, a.N0, a.Column0},
-		{a.Slabs1, a.Count1, a.Bits1, a.Bytes1, a.N1, a.Column1},
-		{a.Slabs2, a.Count2, a.Bits2, a.Bytes2, a.N2, a.Column2},
+		{a.Slabs0, a.Count0, a.Bits0, a.Bytes0, a.N0, at(a.Column0)},
+		{a.Slabs1, a.Count1, a.Bits1, a.Bytes1, a.N1, second},
+		{a.Slabs2, a.Count2, a.Bits2, a.Bytes2, a.N2, at(a.Column2)},
 	} {
 		if w.count == 0 {
 			continue
 		}
 		s, err := viewSlabs(m, w.at, int(w.count), int(w.bytes), len(x), int(w.bits))
-		out, outErr := Slice[float32](m, a.Out+4*(uint64(row.To)*uint64(a.Stride)+uint64(w.column)), int(w.n))
+		out, outErr := Slice[float32](m, w.out, int(w.n))
 		if err := errors.Join(err, outErr); err != nil {
 			return err
 		}

@@ -8,31 +8,38 @@ import (
 	"github.com/roundhouse-ai/roundhouse/kernels"
 )
 
-// rmsNorm is the CPU reference's arithmetic: the sum in fp64.
+// rmsNorm norms rows.
 func rmsNorm(m Memory, a kernels.RMSNormArgs) error {
-	w, err := Slice[float32](m, a.W, int(a.N))
-	if err != nil {
-		return err
-	}
 	for row := range uint64(a.Rows) {
-		x, err := Slice[float32](m, a.X+4*row*uint64(a.XStride), int(a.N))
+		y, err := normRow(m, a, row*uint64(a.XStride))
 		if err != nil {
 			return err
-		}
-		sum := 0.0
-		for _, v := range x {
-			sum += float64(v) * float64(v)
-		}
-		scale := float32(1 / math.Sqrt(sum/float64(len(x))+float64(a.Eps)))
-		y := make([]float32, len(x))
-		for i, v := range x {
-			y[i] = v * scale * (1 + w[i])
 		}
 		if err := writeNormed(m, a, row, y); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// normRow norms the row that begins with an element: the CPU reference's arithmetic,
+// the sum in fp64.
+func normRow(m Memory, a kernels.RMSNormArgs, first uint64) ([]float32, error) {
+	w, err := Slice[float32](m, a.W, int(a.N))
+	x, rowErr := Slice[float32](m, a.X+4*first, int(a.N))
+	if err := errors.Join(err, rowErr); err != nil {
+		return nil, err
+	}
+	sum := 0.0
+	for _, v := range x {
+		sum += float64(v) * float64(v)
+	}
+	scale := float32(1 / math.Sqrt(sum/float64(len(x))+float64(a.Eps)))
+	y := make([]float32, len(x))
+	for i, v := range x {
+		y[i] = v * scale * (1 + w[i])
+	}
+	return y, nil
 }
 
 // writeNormed writes a row to all places that want it.
@@ -77,24 +84,11 @@ func normHalf(m Memory, a kernels.RMSNormArgs) error {
 // toHalf makes v a half activation: scaled, saturated; a NaN stays one.
 func toHalf(v float32) uint16 {
 	v *= kernels.HalfScale
-	if v != v {
-		return 0x7fff
+	if v == v {
+		v = max(-65504, min(65504, v))
 	}
-	return roundHalf(max(-65504, min(65504, v)))
+	return Half(v)
 }
 
 // fromHalf is the value that a half activation stands for.
 func fromHalf(h uint16) float32 { return ops.Half(h) / kernels.HalfScale }
-
-// roundHalf rounds a number of at most 65504 to fp16, to the nearest even.
-func roundHalf(v float32) uint16 {
-	sign := uint16(math.Float32bits(v) >> 31 << 15)
-	size := math.Abs(float64(v))
-	if size == 0 {
-		return sign
-	}
-	_, exponent := math.Frexp(size)
-	step := math.Ldexp(1, max(exponent-1, -14)-10) // of fp16 at this size
-	units := math.RoundToEven(size / step)
-	return sign | uint16(units+float64(max(exponent-1, -14)+14)*1024)
-}

@@ -57,19 +57,6 @@ func (s slabs) value(n, k int) float32 {
 	return ops.Half(binary.LittleEndian.Uint16(s.data[at:]))
 }
 
-// set writes a code as it is stored, or of 16 bits an fp16.
-func (s slabs) set(n, k int, code uint16) {
-	at, shift := s.place(n, k)
-	switch s.bits {
-	case 4:
-		s.data[at] = s.data[at]&^(15<<shift) | byte(code)<<shift
-	case 8:
-		s.data[at] = byte(code)
-	default:
-		binary.LittleEndian.PutUint16(s.data[at:], code)
-	}
-}
-
 // scaleAt is where the fp16 scale of output n, input k lies; not of 16 bits.
 func (s slabs) scaleAt(n, k int) int {
 	codes := slabOutputs * s.k * s.bits / 8

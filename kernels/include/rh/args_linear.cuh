@@ -17,6 +17,13 @@ struct LinearArgs {
     uint32_t n0, n1, n2;
     uint32_t column0, column1, column2;
     uint32_t k, rows, stride, add, pad;
+    float *out1;            // [rows][n1] or null
+    const float *residual;  // [rows][k] or null
+    const float *norm;      // [k]
+    float *normed;          // [rows][k] or null
+    uint16_t *normed_half;  // [rows][k] or null
+    float eps;
+    uint32_t pad1;
 };
 
 struct Weight {
