@@ -55,9 +55,9 @@ type MoeArgs struct {
 //	Out[row] += sum over ranks, in order, of weight * Y[place]
 //	          + sigmoid(Gate[row]) * factor * Y[Rows*K + row] + steering vector
 //
-// with the factor and the vector of the row's steering.
+// for some columns of Out, with the factor and the vector of the row's steering.
 type MoeCombineArgs struct {
-	Y       uint64 // float32[places][Hidden]
+	Y       uint64 // float32[places][Columns]
 	Place   uint64 // int32[Rows][K]
 	Weights uint64 // float32[Rows][K]
 	Gate    uint64 // float32[Rows]
@@ -65,8 +65,10 @@ type MoeCombineArgs struct {
 	Steer   uint64 // steering tables, at the layer (see steer.cuh)
 	Out     uint64 // float32[Rows][Hidden]
 	Rows, K uint32
-	Hidden  uint32 // a multiple of 4
+	Hidden  uint32
 	Experts uint32
+	Column  uint32 // the first
+	Columns uint32 // a multiple of 4
 
 	Stage       uint32 // as in ExpertsGenericArgs
 	SteerStride uint32 // words from one table to the next

@@ -182,7 +182,7 @@ RH_KERNEL(rh_moe_down, rh::MoeArgs, 80, 384) {
     });
 }
 
-// Grid: rows. Block: any.
+// Grid: rows. Block: any; a thread takes four columns at a time.
 RH_KERNEL(rh_moe_combine, rh::MoeCombineArgs, 80, 256) {
     rh::ptx::grid_wait();
     rh::ptx::grid_release();
@@ -191,21 +191,21 @@ RH_KERNEL(rh_moe_combine, rh::MoeCombineArgs, 80, 256) {
     const rh::Steered steered(a.steer, a.steer_stride, a.row[row].steer);
     const float gate = 1.0f / (1.0f + expf(-a.gate[row])) * (1.0f + steered.head.gate);
     const int32_t *places = a.place + uint64_t(row) * a.k;
-    for (uint32_t i = threadIdx.x * 4; i < a.hidden; i += blockDim.x * 4) {
+    for (uint32_t i = threadIdx.x * 4; i < a.columns; i += blockDim.x * 4) {
         float sum[4] = {};
         auto add = [&](float weight, uint32_t place) {
-            const float4 y = *reinterpret_cast<const float4 *>(a.y + uint64_t(place) * a.hidden + i);
+            const float4 y = *reinterpret_cast<const float4 *>(a.y + uint64_t(place) * a.columns + i);
             sum[0] += weight * y.x, sum[1] += weight * y.y, sum[2] += weight * y.z, sum[3] += weight * y.w;
         };
         for (uint32_t rank = 0; a.stage != 1 && rank < a.k; ++rank) {
             if (places[rank] >= 0) add(a.weights[uint64_t(row) * a.k + rank], places[rank]);
         }
         if (a.stage != 2) add(a.stage == 1 ? 1.0f : gate, a.rows * a.k + row);
-        float *out = a.out + uint64_t(row) * a.hidden + i;
+        float *out = a.out + uint64_t(row) * a.hidden + a.column + i;
         for (uint32_t j = 0; j < 4; ++j) {
             float x = a.stage == 0 ? out[j] + sum[j] : sum[j];
             if (a.stage == 0 && steered.head.flags & rh::kSteerVector) {
-                x += steered.head.strength * steered.bias[2 * a.experts + i + j];
+                x += steered.head.strength * steered.bias[2 * a.experts + a.column + i + j];
             }
             out[j] = x;
         }

@@ -121,9 +121,13 @@ func (e *experts) run(p *pass) error {
 
 // tiles runs a stage over the rows of a pass.
 func (e *experts) tiles(p *pass, stage int, out driver.Ptr) error {
-	for first := 0; first < p.rows; first += e.most {
+	most := e.most
+	if p.tap != nil { // what it sees takes the room
+		most = min(most, decodeRows)
+	}
+	for first := 0; first < p.rows; first += most {
 		to := out + driver.Ptr(4*first*e.hidden)
-		if err := e.launch(p, first, min(e.most, p.rows-first), stage, to); err != nil {
+		if err := e.launch(p, first, min(most, p.rows-first), stage, to); err != nil {
 			return err
 		}
 	}

@@ -7,16 +7,15 @@ import (
 )
 
 // moeRows is the most rows of a prefill pass whose experts run at a time: as many
-// as keep tensor cores busy (40 for each of 512 experts), with 185 MB of outputs
-// between the second product and the sum.
-const moeRows = 2048
+// as keep tensor cores busy, 40 for each of 512 experts. Between the second product
+// and the sum lie moeColumns of their outputs: 46 MB of fp32 for 11 experts a row.
+const moeRows, moeColumns = 2048, 512
 
 // moeWarps is the warps of a block of the grouped products: three blocks fill a
 // multiprocessor's registers.
 const moeWarps = 4
 
-// moeScratch is where a pass of so many rows finds what passes from kernel to
-// kernel, in scratch memory.
+// moeScratch is where in scratch memory lies what passes from kernel to kernel.
 type moeScratch struct {
 	place, source, tiles, count, h, y driver.Ptr
 }
@@ -25,7 +24,7 @@ type moeScratch struct {
 type moe struct {
 	*experts
 	x    driver.Ptr // half activations
-	at   moeScratch
+	seen int        // bytes of what a tap sees
 	plan kernel[kernels.MoePlanArgs]
 	up   kernel[kernels.MoeArgs]
 	down kernel[kernels.MoeArgs]
@@ -39,28 +38,35 @@ func planShared(experts int) int { return experts * (4 + 2*32) }
 func (r *recorder) prefillExperts(a ops.ExpertsArgs, m *mixture) func(p *pass) error {
 	e := &experts{ExpertsArgs: a, mixture: m, steer: r.steer, most: min(moeRows, r.rows)}
 	run := &moe{
-		experts: e, x: r.half(a.Normed),
+		experts: e, x: r.half(a.Normed), seen: 4 * r.rows * m.hidden,
 		plan: find[kernels.MoePlanArgs](r, "rh_moe_plan", planShared(m.count)),
 		up:   find[kernels.MoeArgs](r, "rh_moe_gate_up", gemmShared),
 		down: find[kernels.MoeArgs](r, "rh_moe_down", gemmShared),
 		sum:  find[kernels.MoeCombineArgs](r, "rh_moe_combine", 0),
 	}
-	rows := e.most
-	places, used := rows*(a.K+1), 4*r.rows*m.hidden // behind what a tap sees
+	_, most := run.scratch(0, e.most)
+	_, tapped := run.scratch(run.seen, min(e.most, decodeRows))
+	r.need(int64(max(most, tapped)))
+	e.launch = run.launch
+	return e.run
+}
+
+// scratch lays out scratch memory for so many rows from an offset on, and says
+// where it ends.
+func (e *moe) scratch(from, rows int) (s moeScratch, end int) {
+	places := rows * (e.K + 1)
 	for _, part := range []struct {
 		at    *driver.Ptr
 		bytes int
 	}{
-		{&run.at.place, 4 * rows * a.K}, {&run.at.source, 4 * places}, {&run.at.tiles, 16 * run.tiles(rows)}, {&run.at.count, 4},
-		{&run.at.h, 2 * places * run.widest()}, {&run.at.y, 4 * places * m.hidden},
+		{&s.place, 4 * rows * e.K}, {&s.source, 4 * places}, {&s.tiles, 16 * e.tiles(rows)}, {&s.count, 4},
+		{&s.h, 2 * places * e.widest()}, {&s.y, 4 * places * min(e.hidden, moeColumns)},
 	} {
-		used = (used + alignment - 1) &^ (alignment - 1)
-		*part.at = driver.Ptr(used)
-		used += part.bytes
+		from = (from + alignment - 1) &^ (alignment - 1)
+		*part.at = driver.Ptr(from)
+		from += part.bytes
 	}
-	r.need(int64(used))
-	e.launch = run.launch
-	return e.run
+	return s, from
 }
 
 // widest is the stride of activations between the products.
@@ -73,45 +79,68 @@ func (e *moe) tiles(rows int) int {
 	return min(chosen, e.count) + chosen/gemmTokens + (rows+gemmTokens-1)/gemmTokens
 }
 
+// tail is a matrix in slabs from an output on.
+func (s slabs) tail(n, count int) slabs {
+	s.data += driver.Ptr(n / slabRows * s.stride)
+	s.count = (count + slabRows - 1) / slabRows
+	return s
+}
+
 // launch runs a stage of rows from first on, as experts.launch does.
 func (e *moe) launch(p *pass, first, rows, stage int, out driver.Ptr) error {
+	from := 0
+	if p.tap != nil {
+		from = e.seen
+	}
+	s, _ := e.scratch(from, rows)
 	at := func(offset driver.Ptr) uint64 { return uint64(p.scratch + offset) }
 	row := func(b ops.Buf, width int) uint64 { return uint64(b.Addr) + uint64(4*first*width) }
 	plan := kernels.MoePlanArgs{
-		Chosen: row(e.IDs, e.K), Place: at(e.at.place), Source: at(e.at.source), Tiles: at(e.at.tiles), Count: at(e.at.count),
+		Chosen: row(e.IDs, e.K), Place: at(s.place), Source: at(s.source), Tiles: at(s.tiles), Count: at(s.count),
 		Rows: uint32(rows), K: uint32(e.K), Experts: uint32(e.count),
 	}
 	if err := e.plan.launch(p, driver.Dim{1}, driver.Dim{1024}, e.plan.shared, plan); err != nil {
 		return err
 	}
-	x, s := e.mixture.experts, e.shared
-	up := e.product(x.gateUp, s.gateUp, x.gateUpBytes)
-	up.X, up.Source, up.Out = uint64(e.x)+uint64(2*first*e.hidden), plan.Source, at(e.at.h)
+	w, shared := e.mixture.experts, e.shared
+	up := e.product(w.gateUp, shared.gateUp, w.gateUpBytes, plan)
+	up.X, up.Source, up.Out = uint64(e.x)+uint64(2*first*e.hidden), plan.Source, at(s.h)
 	up.K, up.SharedK, up.XStride, up.OutStride = uint32(e.hidden), uint32(e.hidden), uint32(e.hidden), uint32(e.widest())
-	down := e.product(x.down, s.down, x.downBytes)
-	down.X, down.Out = up.Out, at(e.at.y)
-	down.K, down.SharedK, down.XStride, down.OutStride = uint32(e.width), uint32(e.inner), up.OutStride, uint32(e.hidden)
-	for _, product := range []struct {
-		kernel[kernels.MoeArgs]
-		args kernels.MoeArgs
-	}{{e.up, up}, {e.down, down}} {
-		product.args.Tiles, product.args.Count = plan.Tiles, plan.Count
-		const slabs = moeWarps * gemmSlabs
-		grid := driver.Dim{(max(product.args.SlabCount, product.args.SharedCount) + slabs - 1) / slabs, uint32(e.tiles(rows))}
-		if err := product.launch(p, grid, driver.Dim{32 * moeWarps}, gemmShared, product.args); err != nil {
+	if err := e.multiply(p, e.up, rows, up); err != nil {
+		return err
+	}
+	for column := 0; column < e.hidden; column += moeColumns {
+		columns := min(e.hidden-column, moeColumns)
+		down := e.product(w.down.tail(column, columns), shared.down.tail(column, columns), w.downBytes, plan)
+		down.X, down.Out = up.Out, at(s.y)
+		down.K, down.SharedK, down.XStride, down.OutStride = uint32(e.width), uint32(e.inner), up.OutStride, uint32(columns)
+		if err := e.multiply(p, e.down, rows, down); err != nil {
+			return err
+		}
+		err := e.sum.launch(p, driver.Dim{uint32(rows)}, driver.Dim{moeColumns / 4}, 0, kernels.MoeCombineArgs{
+			Y: down.Out, Place: plan.Place, Weights: row(e.Weights, e.K), Gate: row(e.Gate, 1),
+			Row: uint64(p.row) + uint64(first*rowBytes), Steer: uint64(e.steer.layer(e.Layer)), SteerStride: uint32(e.steer.stride()),
+			Out: uint64(out), Rows: uint32(rows), K: uint32(e.K), Hidden: uint32(e.hidden), Experts: uint32(e.count),
+			Column: uint32(column), Columns: uint32(columns), Stage: uint32(stage),
+		})
+		if err != nil {
 			return err
 		}
 	}
-	return e.sum.launch(p, driver.Dim{uint32(rows)}, driver.Dim{256}, 0, kernels.MoeCombineArgs{
-		Y: down.Out, Place: plan.Place, Weights: row(e.Weights, e.K), Gate: row(e.Gate, 1),
-		Row: uint64(p.row) + uint64(first*rowBytes), Steer: uint64(e.steer.layer(e.Layer)), SteerStride: uint32(e.steer.stride()),
-		Out: uint64(out), Rows: uint32(rows), K: uint32(e.K), Hidden: uint32(e.hidden), Experts: uint32(e.count), Stage: uint32(stage),
-	})
+	return nil
 }
 
-// product is the weights' part of a grouped product's arguments.
-func (e *moe) product(experts, shared slabs, stride int64) kernels.MoeArgs {
+// multiply launches a grouped product over the tiles that so many rows can make.
+func (e *moe) multiply(p *pass, k kernel[kernels.MoeArgs], rows int, args kernels.MoeArgs) error {
+	const slabs = moeWarps * gemmSlabs
+	grid := driver.Dim{(max(args.SlabCount, args.SharedCount) + slabs - 1) / slabs, uint32(e.tiles(rows))}
+	return k.launch(p, grid, driver.Dim{32 * moeWarps}, gemmShared, args)
+}
+
+// product is the weights' and the plan's part of a grouped product's arguments.
+func (e *moe) product(experts, shared slabs, stride int64, plan kernels.MoePlanArgs) kernels.MoeArgs {
 	return kernels.MoeArgs{
+		Tiles: plan.Tiles, Count: plan.Count,
 		Slabs: uint64(experts.data), Stride: uint64(stride), Shared: uint64(shared.data), Experts: uint32(e.count),
 		SlabCount: uint32(experts.count), Bits: uint32(experts.bits), Bytes: uint32(experts.stride),
 		SharedCount: uint32(shared.count), SharedBits: uint32(shared.bits), SharedBytes: uint32(shared.stride),

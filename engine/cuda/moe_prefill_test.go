@@ -13,7 +13,7 @@ import (
 
 var (
 	mixtureFew  = mixtureShape{hidden: 128, width: 128, inner: 256, experts: 12, k: 3, bits: []int{4}, sharedBits: []int{8}, group: 128, renormalise: true}
-	mixtureWide = mixtureShape{hidden: 384, width: 256, inner: 128, experts: 4, k: 2, bits: []int{8}, sharedBits: []int{4}, group: 128}
+	mixtureWide = mixtureShape{hidden: 640, width: 256, inner: 128, experts: 4, k: 2, bits: []int{8}, sharedBits: []int{4}, group: 128}
 )
 
 // prompt is a step of one prefill segment.

@@ -134,7 +134,7 @@ func moeDown(m Memory, l driver.Launch, a kernels.MoeArgs) error {
 }
 
 func moeCombine(m Memory, a kernels.MoeCombineArgs) error {
-	rows, k, hidden := int(a.Rows), int(a.K), int(a.Hidden)
+	rows, k, hidden, columns := int(a.Rows), int(a.K), int(a.Hidden), int(a.Columns)
 	place, err := Slice[int32](m, a.Place, rows*k)
 	weights, weightsErr := Slice[float32](m, a.Weights, rows*k)
 	gate, gateErr := Slice[float32](m, a.Gate, rows)
@@ -144,13 +144,13 @@ func moeCombine(m Memory, a kernels.MoeCombineArgs) error {
 	}
 	for r := range rows {
 		s, err := readSteered(m, a.Steer, a.SteerStride, row[r].Steer, int(a.Experts), hidden)
-		out, outErr := Slice[float32](m, a.Out+4*uint64(r*hidden), hidden)
+		out, outErr := Slice[float32](m, a.Out+4*uint64(r*hidden+int(a.Column)), columns)
 		if err := errors.Join(err, outErr); err != nil {
 			return err
 		}
-		sum := make([]float32, hidden)
+		sum := make([]float32, columns)
 		add := func(weight float32, at int) {
-			y, yErr := Slice[float32](m, a.Y+4*uint64(at)*uint64(hidden), hidden)
+			y, yErr := Slice[float32](m, a.Y+4*uint64(at)*uint64(columns), columns)
 			err = errors.Join(err, yErr)
 			for i, v := range y {
 				sum[i] += weight * v
@@ -177,7 +177,7 @@ func moeCombine(m Memory, a kernels.MoeCombineArgs) error {
 			}
 			out[i] += v
 			if s.vector != nil {
-				out[i] += s.strength * s.vector[i]
+				out[i] += s.strength * s.vector[int(a.Column)+i]
 			}
 		}
 	}

@@ -35,7 +35,7 @@ struct MoeArgs {
 };
 
 struct MoeCombineArgs {
-    const float *y;        // [places][hidden]
+    const float *y;        // [places][columns]
     const int32_t *place;  // [rows][k]
     const float *weights;  // [rows][k]
     const float *gate;     // [rows]
@@ -43,6 +43,7 @@ struct MoeCombineArgs {
     const float *steer;
     float *out;  // [rows][hidden]
     uint32_t rows, k, hidden, experts;
+    uint32_t column, columns;
     uint32_t stage, steer_stride;
 };
 

@@ -23,7 +23,7 @@ static_assert(offsetof(rh::MoeArgs, x_stride) == 100 && sizeof(rh::MoeArgs::x_st
 static_assert(offsetof(rh::MoeArgs, out_stride) == 104 && sizeof(rh::MoeArgs::out_stride) == 4, "MoeArgs.out_stride in args_moe.go");
 static_assert(offsetof(rh::MoeArgs, pad) == 108 && sizeof(rh::MoeArgs::pad) == 4, "MoeArgs.pad in args_moe.go");
 
-static_assert(sizeof(rh::MoeCombineArgs) == 80, "MoeCombineArgs in args_moe.go");
+static_assert(sizeof(rh::MoeCombineArgs) == 88, "MoeCombineArgs in args_moe.go");
 static_assert(offsetof(rh::MoeCombineArgs, y) == 0 && sizeof(rh::MoeCombineArgs::y) == 8, "MoeCombineArgs.y in args_moe.go");
 static_assert(offsetof(rh::MoeCombineArgs, place) == 8 && sizeof(rh::MoeCombineArgs::place) == 8, "MoeCombineArgs.place in args_moe.go");
 static_assert(offsetof(rh::MoeCombineArgs, weights) == 16 && sizeof(rh::MoeCombineArgs::weights) == 8, "MoeCombineArgs.weights in args_moe.go");
@@ -35,8 +35,10 @@ static_assert(offsetof(rh::MoeCombineArgs, rows) == 56 && sizeof(rh::MoeCombineA
 static_assert(offsetof(rh::MoeCombineArgs, k) == 60 && sizeof(rh::MoeCombineArgs::k) == 4, "MoeCombineArgs.k in args_moe.go");
 static_assert(offsetof(rh::MoeCombineArgs, hidden) == 64 && sizeof(rh::MoeCombineArgs::hidden) == 4, "MoeCombineArgs.hidden in args_moe.go");
 static_assert(offsetof(rh::MoeCombineArgs, experts) == 68 && sizeof(rh::MoeCombineArgs::experts) == 4, "MoeCombineArgs.experts in args_moe.go");
-static_assert(offsetof(rh::MoeCombineArgs, stage) == 72 && sizeof(rh::MoeCombineArgs::stage) == 4, "MoeCombineArgs.stage in args_moe.go");
-static_assert(offsetof(rh::MoeCombineArgs, steer_stride) == 76 && sizeof(rh::MoeCombineArgs::steer_stride) == 4, "MoeCombineArgs.steer_stride in args_moe.go");
+static_assert(offsetof(rh::MoeCombineArgs, column) == 72 && sizeof(rh::MoeCombineArgs::column) == 4, "MoeCombineArgs.column in args_moe.go");
+static_assert(offsetof(rh::MoeCombineArgs, columns) == 76 && sizeof(rh::MoeCombineArgs::columns) == 4, "MoeCombineArgs.columns in args_moe.go");
+static_assert(offsetof(rh::MoeCombineArgs, stage) == 80 && sizeof(rh::MoeCombineArgs::stage) == 4, "MoeCombineArgs.stage in args_moe.go");
+static_assert(offsetof(rh::MoeCombineArgs, steer_stride) == 84 && sizeof(rh::MoeCombineArgs::steer_stride) == 4, "MoeCombineArgs.steer_stride in args_moe.go");
 
 static_assert(sizeof(rh::MoePlanArgs) == 56, "MoePlanArgs in args_moe.go");
 static_assert(offsetof(rh::MoePlanArgs, chosen) == 0 && sizeof(rh::MoePlanArgs::chosen) == 8, "MoePlanArgs.chosen in args_moe.go");
