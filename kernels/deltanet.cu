@@ -162,7 +162,7 @@ RH_KERNEL(rh_deltanet_norm, rh::DeltaArgs, 80, 128) {
     for (uint32_t i = threadIdx.x; i < a.value_dim; i += blockDim.x) squares += a.heads[at + i] * a.heads[at + i];
     const float rms = 1.0f / sqrtf(rh::block_sum(squares) / float(a.value_dim) + a.eps);
     for (uint32_t i = threadIdx.x; i < a.value_dim; i += blockDim.x)
-        rh::delta::finish(a, at + i, a.heads[at + i], rms, a.norm[i], z[i]);
+        rh::delta::put(a, at + i, rh::delta::gated(a.heads[at + i], rms, a.norm[i], z[i]));
 }
 
 // Neighbouring columns of rows, side by side: for those who look on. Grid: rows.

@@ -107,7 +107,7 @@ RH_KERNEL(rh_deltanet_step, rh::DeltaArgs, 80, 256) {
         }
         if (threadIdx.x < kDim) {
             const float rms = 1.0f / sqrtf((outs[0] + outs[1] + outs[2] + outs[3]) / float(kDim) + a.eps);
-            rh::delta::finish(a, row * l.wide + head * kDim + column, o, rms, weight, z);
+            rh::delta::put(a, row * l.wide + head * kDim + column, rh::delta::gated(o, rms, weight, z));
         }
     }
     if (where.w <= 0) return;

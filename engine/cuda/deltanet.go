@@ -18,7 +18,8 @@ type deltaNet struct {
 
 	fast                    bool // heads are what the fast kernels take
 	conv, gates, rule, norm kernel[kernels.DeltaArgs]
-	step, chunk, scan       kernel[kernels.DeltaArgs] // where fast
+	step                    kernel[kernels.DeltaArgs] // where fast, as the next line
+	chunk, scan, chunkNorm  kernel[kernels.DeltaArgs]
 	columns                 kernel[kernels.ColumnsArgs]
 }
 
@@ -36,7 +37,7 @@ const (
 // out, and the columns of a block of its scan.
 const (
 	deltaChunkShared = 4 * (2*64*(deltaFast+4) + 64*(64+4) + 4*64)
-	deltaScanShared  = 4 * (4*64*64 + (deltaFast+2*64)*deltaColumns + 2*64)
+	deltaScanShared  = 4 * (4*64*64 + 2*deltaColumns*(deltaFast/2+4+64/2+4) + 2*64)
 	deltaColumns     = 32
 )
 
@@ -59,6 +60,7 @@ func (r *recorder) DeltaNet(a ops.DeltaNetArgs) {
 	if d.fast = r.b.fast && s.KeyDim == deltaFast && s.ValueDim == deltaFast; d.fast {
 		d.step = find[kernels.DeltaArgs](r, "rh_deltanet_step", 0)
 		d.chunk = find[kernels.DeltaArgs](r, "rh_deltanet_chunk", deltaChunkShared)
+		d.chunkNorm = find[kernels.DeltaArgs](r, "rh_deltanet_norm_prefill", 0)
 		d.scan = find[kernels.DeltaArgs](r, "rh_deltanet_scan", deltaScanShared)
 	}
 	d.width = d.channels + d.wide + 2*s.ValueHeads
@@ -158,9 +160,6 @@ func (d *deltaNet) piece(p *pass, a kernels.DeltaArgs, before int) error {
 	if err := d.convolve(p, a); err != nil {
 		return err
 	}
-	if err := d.gates.launch(p, driver.Dim{a.KeyHeads, a.Rows}, driver.Dim{128}, 0, a); err != nil {
-		return err
-	}
 	chunks := (uint32(before) + a.Rows + ops.ChunkTokens - 1) / ops.ChunkTokens
 	if err := d.chunk.launch(p, driver.Dim{a.KeyHeads, chunks}, driver.Dim{256}, deltaChunkShared, a); err != nil {
 		return err
@@ -168,7 +167,7 @@ func (d *deltaNet) piece(p *pass, a kernels.DeltaArgs, before int) error {
 	if err := d.scan.launch(p, driver.Dim{deltaFast / deltaColumns, a.ValueHeads}, driver.Dim{256}, deltaScanShared, a); err != nil {
 		return err
 	}
-	return d.norm.launch(p, driver.Dim{a.ValueHeads, a.Rows}, driver.Dim{128}, 0, a)
+	return d.chunkNorm.launch(p, driver.Dim{(a.Rows*a.ValueHeads + 7) / 8}, driver.Dim{256}, 0, a)
 }
 
 // generic runs a pass of any dimensions, token by token. Only here may somebody

@@ -25,6 +25,7 @@ var (
 	deltaOdd   = ops.DeltaNetShape{KeyHeads: 2, ValueHeads: 6, KeyDim: 24, ValueDim: 40, Kernel: 3}
 	deltaLarge = ops.DeltaNetShape{KeyHeads: 1, ValueHeads: 1, KeyDim: 256, ValueDim: 256, Kernel: 8}
 	deltaSmall = ops.DeltaNetShape{KeyHeads: 2, ValueHeads: 4, KeyDim: 128, ValueDim: 128, Kernel: 4}
+	deltaLong  = ops.DeltaNetShape{KeyHeads: 1, ValueHeads: 1, KeyDim: 128, ValueDim: 128, Kernel: 4}
 	deltaModel = ops.DeltaNetShape{KeyHeads: 16, ValueHeads: 32, KeyDim: 128, ValueDim: 128, Kernel: 4}
 )
 
@@ -141,9 +142,10 @@ func TestDeltaNetMatchesTheCPU(t *testing.T) {
 		{"exact small", Exact, deltaSmall, []int{64, 1}},
 		{"fast odd", Fast, deltaOdd, []int{1, 2, 65, 130}},
 		{"fast small", Fast, deltaSmall, []int{1, 63, 64, 65, 200, 1000}},
+		{"fast long", Fast, deltaLong, []int{deltaPiece + 70}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newDelta(t, c.numerics, c.shape, len(c.lengths)+1, 1000, 1010)
+			w := newDelta(t, c.numerics, c.shape, len(c.lengths)+1, slices.Max(c.lengths)+6, slices.Max(c.lengths)+10)
 			const bound = 2e-5
 			var decodes []ops.Segment
 			for slot, n := range c.lengths {
@@ -345,4 +347,55 @@ func TestDeltaNetOfTheModel(t *testing.T) {
 		w.stepOnDevice(deltaSegment(ops.Prefill, 1, at, min(1984, tokens-at)))
 	}
 	w.same("prompt in pieces", want, w.bits(0, 1))
+}
+
+// Delta nets of the model, each with states of its own, so that they come from
+// memory as in a step of all layers.
+func BenchmarkDeltaNet(b *testing.B) {
+	if !silicon() {
+		b.Skip("on a device only")
+	}
+	const layers, slots, most = 12, 32, 2048
+	s := deltaModel
+	wide := s.ValueHeads * s.ValueDim
+	width, state, window := s.Channels()+wide+2*s.ValueHeads, slots*wide*s.KeyDim, slots*s.Channels()*(s.Kernel-1)
+	w := &deltaTwin{twin: newTwin(b, Options{Numerics: Fast, Streams: slots}), shape: s, rows: most}
+	w.arenas(int64(4*(most*(width+wide)+s.Channels()*s.Kernel)) + 8192)
+	states, err := w.device.NewArena("states", int64(4*layers*(state+window))+8192)
+	w.check(err)
+	w.Cleanup(func() { w.check(states.Close()) })
+	args := ops.DeltaNetArgs{Shape: s, Eps: 1e-6, Conv: w.vector("conv", s.Channels()*s.Kernel, 0, .5),
+		ALog: w.vector("A_log", s.ValueHeads, -1, 1), DTBias: w.vector("dt_bias", s.ValueHeads, 0, .5), Norm: w.vector("norm", s.ValueDim, 1, .3),
+		In: w.buf(most*width, w.normal(1)).device, Out: w.buf(most*wide, nil).device}
+	w.placeVectors(args.Conv, args.ALog, args.DTBias, args.Norm)
+	program, err := w.device.Record(most, func(set ops.Set) error {
+		set.(*recorder).reads, set.(*recorder).pages = true, most/ops.PageTokens
+		for range layers {
+			a := args
+			a.State, err = states.Alloc("state", ops.F32, int64(state))
+			w.check(err)
+			a.Window, err = states.Alloc("window", ops.F32, int64(window))
+			w.check(err)
+			set.DeltaNet(a)
+		}
+		return nil
+	})
+	w.check(err)
+	w.Cleanup(func() { w.check(program.Close()) })
+	for _, rows := range []int{1, 2, 8, 32, 2048} {
+		step := &ops.Step{IDs: make([]int32, rows)}
+		if rows > slots {
+			step.Segments = []ops.Segment{deltaSegment(ops.Prefill, 0, 0, rows)}
+		} else {
+			for slot := range rows {
+				step.Segments = append(step.Segments, deltaSegment(ops.Decode, slot, 5, 1))
+			}
+		}
+		b.Run(fmt.Sprintf("%d rows", rows), func(b *testing.B) {
+			for b.Loop() {
+				run(b, program, step)
+			}
+			b.ReportMetric(b.Elapsed().Seconds()*1e6/float64(b.N)/layers, "us/layer")
+		})
+	}
 }

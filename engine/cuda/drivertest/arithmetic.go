@@ -82,6 +82,7 @@ func arithmetic() map[string]Kernel {
 		"rh_deltanet_columns":      typed(columns),
 		"rh_deltanet_step":         deltaKernel((*delta).step),
 		"rh_deltanet_chunk":        deltaKernel((*delta).solve),
+		"rh_deltanet_norm_prefill": deltaKernel(func(d *delta) { d.rows(d.norm) }),
 		"rh_deltanet_scan":         deltaKernel((*delta).scan),
 
 		"rh_sample_scan":   typed(sampleScan),

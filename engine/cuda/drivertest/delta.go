@@ -196,8 +196,9 @@ func (d *delta) chunks(visit func(s kernels.Segment, head, first, n int)) {
 	})
 }
 
-// solve makes U, W, P and G of each chunk.
+// solve makes U, W, P and G of each chunk, and norms q and k before.
 func (d *delta) solve() {
+	d.rows(d.gates)
 	scale := float32(1 / math.Sqrt(float64(d.keyDim)))
 	d.chunks(func(_ kernels.Segment, head, first, n int) {
 		total := make([]float32, n)

@@ -68,10 +68,12 @@ __device__ __forceinline__ float log_decay(float a_log, float a, float bias) { r
 // unit is the factor that makes an L2 norm 1; eps is inside the root.
 __device__ __forceinline__ float unit(float squares) { return 1.0f / sqrtf(squares + 1e-6f); }
 
-// finish writes one value of out from the rule's o, its head's factor 1/rms, the
-// norm's weight (plain, not zero-centred) and z: first the norm, then the gate.
-__device__ __forceinline__ void finish(const DeltaArgs &a, uint64_t at, float o, float rms, float w, float z) {
-    const float y = o * rms * w * silu(z);
+// gated is one value of out, from the rule's o, its head's factor 1/rms, the norm's
+// weight (plain, not zero-centred) and z: first the norm, then the gate.
+__device__ __forceinline__ float gated(float o, float rms, float w, float z) { return o * rms * w * silu(z); }
+
+// put writes one value of out.
+__device__ __forceinline__ void put(const DeltaArgs &a, uint64_t at, float y) {
     a.out[at] = y;
     if (a.half != nullptr) a.half[at] = to_half(y);
 }
