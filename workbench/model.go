@@ -93,9 +93,6 @@ func (a *App) open(ctx context.Context, folder Folder, report func(engine.Progre
 	if err != nil {
 		return nil, err
 	}
-	if note := model.Info().Note; note != "" {
-		a.Log.Info(note)
-	}
 	for _, warning := range model.Warnings() {
 		a.Log.Warn("checkpoint", "model", folder.Name, "warning", warning)
 	}

@@ -33,7 +33,10 @@ func (a *App) plan() Plan {
 	if settings.Kernels != "auto" {
 		p.Kernels, p.Why = settings.Kernels, a.Config.Origin("engine.kernels").String()+" says so; the best here is "+simd.Best().String()
 	}
-	p.Engine = fmt.Sprintf("all of the model on the CPU, %d threads; there is no GPU engine yet", p.Threads)
+	p.Engine = fmt.Sprintf("the first NVIDIA device that --device auto finds, else all of the model on the CPU, %d threads", p.Threads)
+	if d := settings.Device; d != "" && d != "auto" {
+		p.Engine = fmt.Sprintf("%s, as %v says; %d threads", d, a.Config.Origin("engine.device"), p.Threads)
+	}
 	return p
 }
 
@@ -97,8 +100,8 @@ func (a *App) advice(d *Doctor) (list []string) {
 	if settings.Numerics == "int8" {
 		say("engine.numerics is int8: about 3 %% of the most likely tokens change beside exact on the demo model; roundhouse numerics measures yours")
 	}
-	if len(d.Hardware.NVIDIA.Devices) > 0 {
-		say("there is no GPU engine yet: the NVIDIA devices will not be used")
+	if len(d.Hardware.NVIDIA.Devices) > 0 && settings.Device == "cpu" {
+		say("engine.device is cpu: the NVIDIA devices will not be used")
 	}
 	return append(list, a.memoryAdvice(d)...)
 }

@@ -26,11 +26,13 @@ func TestAdvice(t *testing.T) {
 		change func(*App, *Doctor)
 		want   string // "" for no advice
 	}{
-		"nothing":        {func(*App, *Doctor) {}, ""},
-		"many threads":   {func(_ *App, d *Doctor) { d.Plan.Threads = 9 }, "more threads than cores"},
-		"bound":          {func(_ *App, d *Doctor) { d.Hardware.Bandwidth.All = 14e9 }, "only 1.4 times as fast as one"},
-		"int8":           {func(a *App, _ *Doctor) { a.Config.Engine.Numerics = "int8" }, "engine.numerics is int8"},
-		"GPU":            {func(_ *App, d *Doctor) { d.Hardware.NVIDIA.Devices = []string{"NVIDIA H200"} }, "no GPU engine yet"},
+		"nothing":      {func(*App, *Doctor) {}, ""},
+		"many threads": {func(_ *App, d *Doctor) { d.Plan.Threads = 9 }, "more threads than cores"},
+		"bound":        {func(_ *App, d *Doctor) { d.Hardware.Bandwidth.All = 14e9 }, "only 1.4 times as fast as one"},
+		"int8":         {func(a *App, _ *Doctor) { a.Config.Engine.Numerics = "int8" }, "engine.numerics is int8"},
+		"GPU": {func(a *App, d *Doctor) {
+			d.Hardware.NVIDIA.Devices, a.Config.Engine.Device = []string{"NVIDIA H200"}, "cpu"
+		}, "engine.device is cpu"},
 		"large":          {func(_ *App, d *Doctor) { d.Hardware.MemoryAvailable = 30e9 }, "the weights (40.0 GB) exceed the free memory (30.0 GB)"},
 		"streams":        {func(_ *App, d *Doctor) { d.Hardware.MemoryAvailable = 45e9 }, "4 full streams of 32768 tokens take 46.9 GB"},
 		"fewer streams":  {func(a *App, d *Doctor) { d.Hardware.MemoryAvailable, a.Config.Engine.Streams = 45e9, 2 }, ""},

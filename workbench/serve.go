@@ -83,6 +83,9 @@ func (a *App) serve(ctx context.Context, work func(context.Context, *engine.Mode
 	if err == nil {
 		counters.SetSource(model)
 		server.SetModel(counted{model, counters})
+		if note := model.Info().Note; note != "" {
+			a.Log.Info(note)
+		}
 		a.Log.Info("ready", "model", folder.Name, "url", url, "context", model.Info().Context, "backend", model.Info().Backend.Name)
 		fmt.Fprintln(a.Err, curl(url, folder.Name, a.Config.APIKey != ""))
 		err = work(ctx, model)

@@ -57,7 +57,8 @@ func (r *recorder) DeltaNet(a ops.DeltaNetArgs) {
 		norm:    find[kernels.DeltaArgs](r, "rh_deltanet_norm", 0),
 		columns: find[kernels.ColumnsArgs](r, "rh_deltanet_columns", 0),
 	}
-	if d.fast = r.b.fast && s.KeyDim == deltaFast && s.ValueDim == deltaFast; d.fast {
+	// An even number of heads keeps rows of In aligned to 16 bytes.
+	if d.fast = r.b.fast && s.KeyDim == deltaFast && s.ValueDim == deltaFast && s.ValueHeads%2 == 0; d.fast {
 		d.step = find[kernels.DeltaArgs](r, "rh_deltanet_step", 0)
 		d.chunk = find[kernels.DeltaArgs](r, "rh_deltanet_chunk", deltaChunkShared)
 		d.chunkNorm = find[kernels.DeltaArgs](r, "rh_deltanet_norm_prefill", 0)

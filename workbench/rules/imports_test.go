@@ -48,7 +48,7 @@ var rooms = map[string][]string{
 	"workbench/cmd/roundhouse": {"..."},
 	"workbench/docs":           {},
 	"workbench/rules":          {},
-	"workbench/house":          {},
+	"workbench/house":          {"workbench/demo", "workbench/synth"},
 }
 
 // room finds the row of a package. What lies in a package's internal folder
