@@ -116,7 +116,7 @@ var noRoom error = outOfRoom{errors.New("out of device memory")}
 
 type outOfRoom struct{ error }
 
-func (outOfRoom) Is(target error) bool { return target == driver.ErrOutOfMemory } //nolint:errorlint // that is what Is is for
+func (outOfRoom) Is(target error) bool { return target == driver.ErrOutOfMemory }
 
 // String is the plan as a table, in GB of 10^9 bytes.
 func (p *Plan) String() string {

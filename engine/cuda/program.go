@@ -26,7 +26,6 @@ type program struct {
 
 	decode, prefill block
 	graphs          []graph // by rows, ascending
-	eager           pass    // the addresses of either class, for launches outside graphs
 	scratch         driver.Ptr
 
 	layers, k                int // of the routing record

@@ -107,10 +107,11 @@ func TestMadeUpWeightsFollowTheirSeed(t *testing.T) {
 		a := w.device.weights[0]
 		return string(fetch(t, w.device, a.base, int(a.used)))
 	}
-	if bytes(1) != bytes(1) {
+	first := bytes(1)
+	if bytes(1) != first {
 		t.Error("one seed gives two models")
 	}
-	if bytes(1) == bytes(2) {
+	if bytes(2) == first {
 		t.Error("two seeds give one model")
 	}
 }

@@ -243,7 +243,7 @@ func (b *build) run(ctx context.Context, work, output string, args ...string) er
 	if err != nil {
 		return err
 	}
-	defer os.Remove(partial.Name())
+	defer func() { _ = os.Remove(partial.Name()) }()
 	if err := partial.Close(); err != nil {
 		return err
 	}
