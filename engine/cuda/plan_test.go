@@ -226,8 +226,8 @@ func TestRealModelFitsItsGoal(t *testing.T) {
 func BenchmarkLayout(b *testing.B) {
 	_, weights := realModel(b)
 	for b.Loop() {
-		l := lay(weights.All, true, 0)
-		l = lay(weights.All, true, 256)
+		lay(weights.All, true, 0)
+		l := lay(weights.All, true, 256)
 		l.inFileOrder()
 		if batches := cutBatches(l.sources, standardLoading.bufferFor(l.sources)); len(batches) < 1000 {
 			b.Fatal(len(batches))
