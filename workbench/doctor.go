@@ -125,7 +125,7 @@ func (a *App) diagnose(ctx context.Context) (*Doctor, error) {
 	}
 	gpus := machine.FindNVIDIA()
 	d.Hardware.Bandwidth, d.Hardware.NVIDIA = &bandwidth, &gpus
-	d.Plan = a.plan()
+	d.Plan = a.plan(len(d.Hardware.NVIDIA.Devices) > 0)
 	watch := machine.Watch()
 	defer func() {
 		d.Memory = watch()

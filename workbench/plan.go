@@ -22,8 +22,8 @@ type Plan struct {
 	Why     string `json:"why"` // these kernels
 }
 
-// plan is what the settings and the machine come to.
-func (a *App) plan() Plan {
+// plan is what the settings and the machine, with or without NVIDIA devices, come to.
+func (a *App) plan(nvidia bool) Plan {
 	settings := a.Config.Engine
 	p := Plan{Threads: settings.Threads}
 	if p.Threads == 0 {
@@ -33,9 +33,13 @@ func (a *App) plan() Plan {
 	if settings.Kernels != "auto" {
 		p.Kernels, p.Why = settings.Kernels, a.Config.Origin("engine.kernels").String()+" says so; the best here is "+simd.Best().String()
 	}
-	p.Engine = fmt.Sprintf("the first NVIDIA device that --device auto finds, else all of the model on the CPU, %d threads", p.Threads)
-	if d := settings.Device; d != "" && d != "auto" {
-		p.Engine = fmt.Sprintf("%s, as %v says; %d threads", d, a.Config.Origin("engine.device"), p.Threads)
+	switch {
+	case settings.Device != "auto":
+		p.Engine = fmt.Sprintf("%s, as %v says; %d threads", settings.Device, a.Config.Origin("engine.device"), p.Threads)
+	case nvidia:
+		p.Engine = fmt.Sprintf("the first NVIDIA device if its driver answers, else all of the model on the CPU, %d threads", p.Threads)
+	default:
+		p.Engine = fmt.Sprintf("all of the model on the CPU, %d threads", p.Threads)
 	}
 	return p
 }

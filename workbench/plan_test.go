@@ -52,11 +52,11 @@ func TestAdvice(t *testing.T) {
 
 func TestPlanFollowsTheSettings(t *testing.T) {
 	a, _ := healthy()
-	if p := a.plan(); p.Kernels != simd.Best().String() || p.Why == "" || p.Threads < 1 {
+	if p := a.plan(false); p.Kernels != simd.Best().String() || p.Why == "" || p.Threads < 1 {
 		t.Errorf("%+v", p)
 	}
 	a.Config.Engine.Kernels, a.Config.Engine.Threads = "portable", 3
-	if p := a.plan(); p.Kernels != "portable" || p.Threads != 3 || !strings.Contains(p.Why, "the best here is") {
+	if p := a.plan(false); p.Kernels != "portable" || p.Threads != 3 || !strings.Contains(p.Why, "the best here is") {
 		t.Errorf("%+v", p)
 	}
 }

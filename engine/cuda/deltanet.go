@@ -18,9 +18,10 @@ type deltaNet struct {
 
 	fast                    bool // heads are what the fast kernels take
 	conv, gates, rule, norm kernel[kernels.DeltaArgs]
-	step                    kernel[kernels.DeltaArgs] // where fast, as the next line
-	chunk, scan, chunkNorm  kernel[kernels.DeltaArgs]
 	columns                 kernel[kernels.ColumnsArgs]
+
+	// Where fast.
+	step, chunk, scan, chunkNorm kernel[kernels.DeltaArgs]
 }
 
 // Limits of the kernels.

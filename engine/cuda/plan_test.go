@@ -226,7 +226,7 @@ func TestRealModelFitsItsGoal(t *testing.T) {
 func BenchmarkLayout(b *testing.B) {
 	_, weights := realModel(b)
 	for b.Loop() {
-		lay(weights.All, true, 0)
+		lay(weights.All, true, 0) // for the size, as place does
 		l := lay(weights.All, true, 256)
 		l.inFileOrder()
 		if batches := cutBatches(l.sources, standardLoading.bufferFor(l.sources)); len(batches) < 1000 {

@@ -158,12 +158,14 @@ func (p *program) pass(c class) pass {
 	return made
 }
 
-// capture records a graph of the decode class for each bucket.
+// capture records a graph of the decode class for each bucket, the last one cut to
+// the program's rows: behind those, buffers and scratch end.
 func (p *program) capture() error {
 	if !p.reads {
 		return nil
 	}
 	for _, rows := range buckets {
+		rows = min(rows, p.rows)
 		pass := p.pass(decoding)
 		pass.rows, pass.segments, pass.wanted = rows, rows, rows
 		exec, err := p.graph(&pass, func(ops.Phase) bool { return true })
@@ -171,7 +173,7 @@ func (p *program) capture() error {
 			return fmt.Errorf("cuda: capture of a step of %d rows: %w", rows, err)
 		}
 		p.graphs = append(p.graphs, graph{rows, exec})
-		if rows >= min(p.rows, decodeRows) {
+		if rows == p.rows {
 			break
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -30,7 +31,7 @@ func Open() (Driver, error) { return open("libcuda.so.1") }
 func open(path string) (Driver, error) {
 	lib, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_GLOBAL)
 	if err != nil {
-		return nil, &Error{Call: "open " + path, Detail: err.Error(), Kind: ErrNoDevice}
+		return nil, &Error{Call: "open " + path, Detail: strings.TrimPrefix(err.Error(), path+": "), Kind: ErrNoDevice}
 	}
 	s := &system{
 		launches: sync.Pool{New: func() any { return newLaunchBlock() }},
