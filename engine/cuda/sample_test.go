@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/roundhouse-ai/roundhouse/engine/cpu/simd"
@@ -300,7 +302,10 @@ func TestManyDrawsAgree(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(5, 6))
 	const rows = 60
-	d, work := newDrawer(t, rows, vocabulary, vocabulary), sample.NewWork(simd.Best())
+	d, works := newDrawer(t, rows, vocabulary, vocabulary), make([]*sample.Work, runtime.GOMAXPROCS(0))
+	for i := range works {
+		works[i] = sample.NewWork(simd.Best())
+	}
 	logits := make([][]float32, rows)
 	for i := range logits {
 		logits[i] = make([]float32, vocabulary)
@@ -314,11 +319,19 @@ func TestManyDrawsAgree(t *testing.T) {
 			sampling[i] = parameters[(i+at/rows)%len(parameters)]
 			sampling[i].Seed, sampling[i].Position = random.Uint64(), uint32(at)
 		}
+		var want [rows]ops.Sample
+		var references sync.WaitGroup // thousands of long rows: all cores
+		for first := range works {
+			references.Go(func() {
+				for i := first; i < rows; i += len(works) {
+					sample.Device(works[first], &want[i], &sampling[i], logits[i], vocabulary)
+				}
+			})
+		}
+		references.Wait()
 		for i, got := range d.draw(sampling...) {
-			var want ops.Sample
-			sample.Device(work, &want, &sampling[i], logits[i], vocabulary)
-			if got.Token.ID != want.Token.ID {
-				t.Errorf("%s row, %s: drew %d, want %d", rowKinds[i%5].name, describe(&sampling[i]), got.Token.ID, want.Token.ID)
+			if got.Token.ID != want[i].Token.ID {
+				t.Errorf("%s row, %s: drew %d, want %d", rowKinds[i%5].name, describe(&sampling[i]), got.Token.ID, want[i].Token.ID)
 			}
 		}
 	}
