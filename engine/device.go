@@ -74,6 +74,12 @@ func openCUDA(o *Options, ordinal int) (ops.Backend, error) {
 	return b, nil
 }
 
+// onDevice is the backend if it is a GPU's; nil otherwise.
+func onDevice(b ops.Backend) *cuda.Backend {
+	device, _ := b.(*cuda.Backend)
+	return device
+}
+
 // kvType is how keys and values are kept: as asked for, else fp16 where activations
 // are rounded to it and fp32 elsewhere.
 func kvType(name string, caps ops.Caps) (ops.Type, error) {

@@ -35,8 +35,10 @@ type Options struct {
 	// KV is the type that keys and values are kept in: "f32", "f16" or "bf16"; ""
 	// for f16 with fast numerics on a GPU, f32 elsewhere.
 	KV string
-	// Context limits prompt plus completion, in tokens; 0 for the model's own
-	// limit (max_position_embeddings).
+	// Context limits prompt plus completion, in tokens; 0 for the model's own limit
+	// (max_position_embeddings), 32768 at most. Where a GPU has not the memory,
+	// PrefillChunk, Streams and Context are lowered in this order, but none that is
+	// given (see cuda.MakePlan).
 	Context int
 	// Streams is how many sequences can run at once; 0 for 4. Each costs
 	// recurrent state, and KV pages as it grows.
@@ -54,7 +56,7 @@ type Options struct {
 	// prompt and tokens again.
 	Overcommit string
 	// PrefillChunk is the most prompt tokens of one step, a multiple of 64; 0 for
-	// 512 on a CPU and 2048 on a GPU. Splits change no bit.
+	// 512 on a CPU and 2048 on a GPU, and no more than Context. Splits change no bit.
 	PrefillChunk int
 	// Synthetic fills the weights with random numbers where they are placed and reads
 	// no tensor of the folder: for measuring on a GPU.
@@ -67,8 +69,9 @@ type Options struct {
 
 // Progress of loading.
 type Progress struct {
-	Stage       string // "headers", "weights", "tokenizer", "ready"
+	Stage       string // "headers", "tokenizer", "memory", "weights", "ready"
 	Done, Total int64  // bytes, where the stage has bytes
+	Plan        string // at "memory", which only a GPU has: the memory plan, a table
 }
 
 // Sampling says how the tokens of a request are drawn.

@@ -7,29 +7,18 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/roundhouse-ai/roundhouse/engine/autoround"
-	"github.com/roundhouse-ai/roundhouse/engine/cache"
 	"github.com/roundhouse-ai/roundhouse/engine/chat"
-	"github.com/roundhouse-ai/roundhouse/engine/hostmem"
+	"github.com/roundhouse-ai/roundhouse/engine/cuda"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 	"github.com/roundhouse-ai/roundhouse/engine/qwen3next"
 	"github.com/roundhouse-ai/roundhouse/engine/safetensors"
 	"github.com/roundhouse-ai/roundhouse/engine/sched"
 	"github.com/roundhouse-ai/roundhouse/engine/tokenizer"
 )
-
-// defaultContext keeps the KV pool of an 80B checkpoint within 1.6 GB a stream
-// in fp32 where nobody asked for more; its own limit is 262,144.
-const defaultContext = 32768
-
-// logitsRows is the most rows of one prompt with logits in one step: prompts
-// whose log-probabilities are asked for are read in pieces of it. Each stream
-// has a row beside.
-const logitsRows = 64
 
 // Model is an open model: weights placed, programs recorded. Its methods are
 // safe for concurrent use; concurrent streams share steps.
@@ -41,17 +30,10 @@ type Model struct {
 	tokenizer *tokenizer.Tokenizer // nil when the folder has none
 	template  *chat.Template
 	special   *chat.Map
-	chunk     int
-	streams   int
-	kv        ops.Type
-
-	backend ops.Backend
-	arenas  []ops.Arena
-	buffers *qwen3next.Buffers
-	main    *stack
-	draft   *stack // nil without an MTP layer
-	sample  ops.Program
-	sched   *sched.Scheduler
+	backend   ops.Backend
+	plan      *cuda.Plan // nil on a CPU
+	*recording
+	sched *sched.Scheduler
 
 	device  chan struct{} // holds one token: its holder runs steps
 	waiting atomic.Int64  // who waits for it, but for the scheduler
@@ -59,14 +41,6 @@ type Model struct {
 	users   int // sequences alive
 	closed  chan struct{}
 	idle    chan struct{} // closed when closed and no users are left
-}
-
-// stack is a recorded run of layers with the cache they keep: the model's, or
-// its draft layer.
-type stack struct {
-	forward ops.Program
-	cache   *cache.Cache
-	shape   cache.Shape
 }
 
 // Open loads the model in fsys: config.json, *.safetensors, and, where they are
@@ -93,15 +67,20 @@ func (m *Model) open(ctx context.Context, fsys fs.FS, opts Options) error {
 	if err := m.text(fsys); err != nil {
 		return err
 	}
+	fixed := cuda.Fixed{Context: opts.Context != 0, Slots: opts.Streams != 0, Chunk: opts.PrefillChunk != 0}
 	if opts.Streams == 0 {
-		opts.Streams = 4
+		opts.Streams = defaultStreams
 	}
 	var err error
 	if m.backend, m.info.Note, err = machineFor(&opts); err != nil {
 		return err
 	}
-	if err := m.limits(&opts); err != nil {
+	sizes, err := m.limits(&opts, fixed)
+	if err != nil {
 		return err
+	}
+	if m.plan != nil {
+		report(Progress{Stage: "memory", Plan: m.plan.String()})
 	}
 	err = m.place(ctx, opts.Synthetic, func(done, total int64) {
 		report(Progress{Stage: "weights", Done: done, Total: total})
@@ -109,11 +88,12 @@ func (m *Model) open(ctx context.Context, fsys fs.FS, opts Options) error {
 	if err != nil {
 		return err
 	}
-	if err := m.record(cache.PagesFor(opts.CacheTokens)); err != nil {
+	if m.recording, err = m.record(m.backend, sizes); err != nil {
 		return err
 	}
+	m.info.Tokens = m.tokens()
 	m.sched = sched.New(&machine{m, m.backend.Caps().Ahead}, m.main.cache, sched.Options{
-		Chunk: m.chunk, LogitsRows: logitsRows, Queue: opts.Queue, Overcommit: opts.Overcommit})
+		Chunk: sizes.chunk, LogitsRows: logitsRows, Queue: opts.Queue, Overcommit: opts.Overcommit})
 	m.describe(opts.Name)
 	report(Progress{Stage: "ready", Done: m.info.WeightBytes, Total: m.info.WeightBytes})
 	return nil
@@ -210,121 +190,6 @@ func (m *Model) text(fsys fs.FS) error {
 	return err
 }
 
-// limits fills in the options' defaults and checks the memory they ask for.
-func (m *Model) limits(opts *Options) (err error) {
-	if opts.Context == 0 {
-		opts.Context = min(m.cfg.Context, defaultContext)
-	}
-	if opts.Context < 1 || opts.Context > m.cfg.Context {
-		return fmt.Errorf("context of %d tokens: the model allows 1 to %d", opts.Context, m.cfg.Context)
-	}
-	if opts.PrefillChunk == 0 {
-		opts.PrefillChunk = 512
-	}
-	if opts.Streams < 0 || opts.PrefillChunk < 0 || opts.PrefillChunk%ops.ChunkTokens != 0 {
-		return fmt.Errorf("%d streams with prefill chunks of %d tokens: streams must be positive, chunks a multiple of %d",
-			opts.Streams, opts.PrefillChunk, ops.ChunkTokens)
-	}
-	if opts.CacheTokens == 0 {
-		opts.CacheTokens = opts.Streams * cache.PagesFor(opts.Context) * ops.PageTokens
-	}
-	if opts.CacheTokens < opts.Context {
-		return fmt.Errorf("a cache of %d tokens holds no stream of %d: raise the cache or lower the context", opts.CacheTokens, opts.Context)
-	}
-	if opts.Queue == 0 {
-		opts.Queue = 256
-	}
-	if opts.Queue < 0 || !slices.Contains([]string{"", "swap", "rebuild"}, opts.Overcommit) {
-		return fmt.Errorf("queue of %d requests with overcommit %q: the queue must be positive, overcommit \"\", \"swap\" or \"rebuild\"", opts.Queue, opts.Overcommit)
-	}
-	if m.kv, err = kvType(opts.KV, m.backend.Caps()); err != nil {
-		return err
-	}
-	m.info.Context, m.chunk, m.streams = opts.Context, opts.PrefillChunk, opts.Streams
-	for _, w := range m.weights.All.Matrices {
-		m.info.WeightBytes += w.Bytes()
-	}
-	need := m.info.WeightBytes + m.shape().StateBytes()*int64(opts.Streams) + m.cfg.BufferBytes(m.stepRows())
-	if free, ok := hostmem.Available(); ok && need > free && !opts.IgnoreMemory {
-		return fmt.Errorf("the model needs %.1f GB of memory (weights %.1f GB), %.1f GB are free: close other programs, lower the context or the streams, or use a machine with more memory",
-			float64(need)/1e9, float64(m.info.WeightBytes)/1e9, float64(free)/1e9)
-	}
-	return nil
-}
-
-// shape and draftShape say what the layers keep, with the KV type in force.
-func (m *Model) shape() cache.Shape {
-	s := m.cfg.Shape()
-	s.KV = m.kv
-	return s
-}
-
-func (m *Model) draftShape() cache.Shape {
-	s := m.cfg.DraftShape()
-	s.KV = m.kv
-	return s
-}
-
-// stepRows returns the most token rows of a step, and the most with logits: a chunk
-// and a row of every stream.
-func (m *Model) stepRows() (rows, withLogits int) { return m.chunk + m.streams, logitsRows + m.streams }
-
-// record allocates buffers and caches of so many pages and records the programs.
-func (m *Model) record(pages int) error {
-	memory, err := m.arena("buffers", m.cfg.BufferBytes(m.stepRows()))
-	if err != nil {
-		return err
-	}
-	rows, withLogits := m.stepRows()
-	if m.buffers, err = qwen3next.NewBuffers(memory, m.cfg, rows, withLogits); err != nil {
-		return err
-	}
-	if m.main, err = m.stack("cache", m.shape(), pages, qwen3next.Forward); err != nil {
-		return err
-	}
-	if m.weights.Draft != nil {
-		if m.draft, err = m.stack("draft cache", m.draftShape(), pages, qwen3next.Draft); err != nil {
-			return err
-		}
-	}
-	m.info.Tokens = m.cfg.Vocab
-	if m.tokenizer != nil {
-		m.info.Tokens = m.tokenizer.Size()
-	}
-	m.sample, err = m.backend.Record(rows, func(set ops.Set) error {
-		set.Sample(ops.SampleArgs{Logits: m.buffers.Logits, Vocabulary: m.cfg.Vocab, Tokens: m.info.Tokens})
-		return nil
-	})
-	return err
-}
-
-// stack allocates a cache of so many pages and records what fills it.
-func (m *Model) stack(name string, shape cache.Shape, pages int,
-	forward func(ops.Set, *qwen3next.Config, *qwen3next.Weights, *cache.Cache, *qwen3next.Buffers)) (*stack, error) {
-	memory, err := m.arena(name, shape.Bytes(pages, m.streams))
-	if err != nil {
-		return nil, err
-	}
-	s := &stack{shape: shape}
-	if s.cache, err = cache.New(memory, shape, pages, m.streams); err != nil {
-		return nil, err
-	}
-	rows, _ := m.stepRows()
-	s.forward, err = m.backend.Record(rows, func(set ops.Set) error {
-		forward(set, m.cfg, m.weights, s.cache, m.buffers)
-		return nil
-	})
-	return s, err
-}
-
-func (m *Model) arena(name string, capacity int64) (ops.Arena, error) {
-	a, err := m.backend.NewArena(name, capacity)
-	if err == nil {
-		m.arenas = append(m.arenas, a)
-	}
-	return a, err
-}
-
 func (m *Model) describe(name string) {
 	caps := m.backend.Caps()
 	hash := sha256.New()
@@ -377,17 +242,7 @@ func (m *Model) Close() error {
 	}
 	<-m.idle
 	var errs []error
-	for _, s := range []*stack{m.main, m.draft} {
-		if s != nil && s.forward != nil {
-			errs = append(errs, s.forward.Close())
-		}
-	}
-	if m.sample != nil {
-		errs = append(errs, m.sample.Close())
-	}
-	for _, a := range m.arenas {
-		errs = append(errs, a.Close())
-	}
+	errs = append(errs, m.recording.close())
 	if m.backend != nil {
 		errs = append(errs, m.backend.Close())
 	}

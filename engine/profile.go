@@ -11,8 +11,8 @@ import (
 // kind of phase (see cuda.Backend.Profile). It waits for the step that runs, and
 // destroys what running streams carry: call it when none does.
 func (m *Model) Profile(rows int) (step time.Duration, costs []cuda.Cost, err error) {
-	b, ok := m.backend.(*cuda.Backend)
-	if !ok {
+	b := onDevice(m.backend)
+	if b == nil {
 		return 0, nil, fmt.Errorf("%s has no graphs to measure: phases of a CPU are in Step.Times", m.backend.Caps().Name)
 	}
 	<-m.device
@@ -27,12 +27,14 @@ type DeviceInfo struct {
 	Model int64  `json:"model"` // bytes that this model takes
 	Used  int64  `json:"used"`  // bytes in use, by everybody
 	Total int64  `json:"total"`
+	// Plan is the memory plan by which the model was loaded.
+	Plan *cuda.Plan `json:"plan"`
 }
 
 // Device describes the model's GPU; nil on a CPU.
 func (m *Model) Device() (*DeviceInfo, error) {
-	b, ok := m.backend.(*cuda.Backend)
-	if !ok {
+	b := onDevice(m.backend)
+	if b == nil {
 		return nil, nil
 	}
 	<-m.device
@@ -42,7 +44,7 @@ func (m *Model) Device() (*DeviceInfo, error) {
 		return nil, err
 	}
 	p := b.Properties()
-	info := &DeviceInfo{Name: p.Name, Arch: p.Arch, Model: b.Used(), Used: total - free, Total: total}
+	info := &DeviceInfo{Name: p.Name, Arch: p.Arch, Model: b.Used(), Used: total - free, Total: total, Plan: m.plan}
 	for _, a := range m.arenas {
 		info.Model += a.Used()
 	}

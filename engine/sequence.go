@@ -105,7 +105,7 @@ func (s *Sequence) Read(ctx context.Context, ids []int32, opts StepOptions) ([]o
 	samples := make([]ops.Sample, 0, len(opts.Sampling))
 	wanted := opts.Logits
 	for offset := 0; offset < len(ids); {
-		n := s.m.chunk - s.length%ops.ChunkTokens // ends on a border
+		n := s.m.sizes.chunk - s.length%ops.ChunkTokens // ends on a border
 		if len(wanted) > 0 {
 			n = min(n, logitsRows-s.length%ops.ChunkTokens)
 		}

@@ -84,6 +84,9 @@ func (a *App) open(ctx context.Context, folder Folder, report func(engine.Progre
 		Kernels: unless(settings.Kernels, "auto"), Numerics: unless(settings.Numerics, "auto"),
 		PrefillChunk: settings.PrefillChunk, IgnoreMemory: settings.IgnoreMemory, Synthetic: folder.Synthetic,
 		Progress: func(p engine.Progress) {
+			if p.Plan != "" {
+				_ = progress.Above(a.Err, p.Plan) // as all that is said on standard error
+			}
 			progress.Update("loading "+p.Stage, p.Done, p.Total)
 			if report != nil {
 				report(p)

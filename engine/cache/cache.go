@@ -55,8 +55,8 @@ func PagesFor(tokens int) int { return (tokens + ops.PageTokens - 1) / ops.PageT
 
 // Bytes returns what a cache of so many pages and slots takes.
 func (s Shape) Bytes(pages, slots int) int64 {
-	buffers := int64(2 * len(s.Attention)) // each may lose 64 bytes to alignment
-	return int64(pages)*ops.PageTokens*s.KVBytesPerToken() + int64(slots)*s.StateBytes() + 64*buffers
+	buffers := int64(2 * len(s.Attention)) // each may lose 256 bytes to alignment
+	return int64(pages)*ops.PageTokens*s.KVBytesPerToken() + int64(slots)*s.StateBytes() + 256*buffers
 }
 
 // Layer is the memory of one layer, of either kind.

@@ -23,6 +23,10 @@ type arena struct {
 // any vector load is aligned.
 const alignment = 256
 
+// arenaSlack is what an arena has beyond what is asked for: as much as 64 allocations
+// of odd sizes may lose.
+const arenaSlack = 64 * alignment
+
 // Alloc implements ops.Arena.
 func (a *arena) Alloc(what string, t ops.Type, n int64) (ops.Buf, error) {
 	bytes := (n*t.Size() + alignment - 1) &^ (alignment - 1)
@@ -55,7 +59,7 @@ func (b *Backend) NewArena(name string, capacity int64) (ops.Arena, error) {
 // newArena makes an arena of at least so many bytes, for up to 64 allocations of odd
 // sizes. All of it is zero.
 func (b *Backend) newArena(name string, capacity int64) (*arena, error) {
-	a := &arena{b: b, name: name, capacity: (capacity + 64*alignment) &^ (alignment - 1)}
+	a := &arena{b: b, name: name, capacity: (capacity + arenaSlack) &^ (alignment - 1)}
 	err := b.on(func() (err error) {
 		if a.base, err = b.driver.Alloc(a.capacity); err != nil {
 			return fmt.Errorf("cuda: %d bytes for %s: %w", a.capacity, name, err)

@@ -22,6 +22,8 @@ type layout struct {
 	matrices map[*ops.Matrix]*matrix
 	mixtures map[*ops.Matrix]*mixture
 	sources  []source
+	experts  int64 // bytes of mixtures
+	ends     int64 // bytes of embedding and head
 }
 
 // content says which tensor of a module a source is.
@@ -89,13 +91,16 @@ func lay(w ops.Weights, fast bool, start driver.Ptr) *layout {
 		l.vector(v)
 	}
 	experts := make(map[*ops.Matrix]bool, len(w.Matrices))
+	before := l.size()
 	for _, m := range w.Mixtures {
 		l.mixture(m)
 		for _, e := range append(slices.Clone(m.Experts), m.Shared) {
 			experts[e.Gate], experts[e.Up], experts[e.Down] = true, true, true
 		}
 	}
+	l.experts = l.size() - before
 	for _, m := range w.Matrices {
+		before := l.size()
 		switch {
 		case experts[m]:
 		case m == w.Embed:
@@ -105,6 +110,9 @@ func lay(w ops.Weights, fast bool, start driver.Ptr) *layout {
 			}
 		default:
 			l.matrix(m, l.bits(m))
+		}
+		if m == w.Embed || m == w.Head {
+			l.ends += l.size() - before
 		}
 	}
 	return l

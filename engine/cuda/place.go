@@ -18,21 +18,15 @@ func (b *Backend) Place(ctx context.Context, w ops.Weights, report func(done, to
 }
 
 // place makes an arena for the weights and fills it by way of fill, in which the
-// context is current. It starts as zeros, which is what slabs hold behind the last
-// output of a matrix: memory from the driver holds what was there before.
+// context is current. As every arena it starts as zeros, which is what slabs hold
+// behind the last output of a matrix.
 func (b *Backend) place(w ops.Weights, fill func(*layout) error) error {
 	a, err := b.newArena("weights", lay(w, b.fast, 0).size())
 	if err != nil {
 		return err
 	}
 	l := lay(w, b.fast, a.base)
-	err = b.on(func() error {
-		// fill has streams of its own, which must not overtake the zeros.
-		if err := errors.Join(b.zero(a.base, a.capacity), b.driver.Synchronise(b.stream)); err != nil {
-			return err
-		}
-		return fill(l)
-	})
+	err = b.on(func() error { return fill(l) })
 	if err != nil {
 		// What was queued before the failure ends first: it writes to the arena.
 		settled := b.on(func() error { return b.driver.Synchronise(b.stream) })

@@ -11,16 +11,16 @@ import (
 
 // Share is a part of the device's memory.
 type Share struct {
-	Name  string
-	Bytes int64
+	Name  string `json:"name"`
+	Bytes int64  `json:"bytes"`
 }
 
 // Sizes are what a memory plan decides.
 type Sizes struct {
-	Context int      // tokens of a sequence
-	Slots   int      // sequences at a time
-	Chunk   int      // rows of a prompt in a step
-	KV      ops.Type // of keys and values
+	Context int      `json:"context"` // tokens of a sequence
+	Slots   int      `json:"slots"`   // sequences at a time
+	Chunk   int      `json:"chunk"`   // rows of a prompt in a step
+	KV      ops.Type `json:"-"`       // of keys and values
 }
 
 // Fixed says which sizes are not for the plan to change.
@@ -35,9 +35,9 @@ const (
 // Plan is what lies on a device after load.
 type Plan struct {
 	Sizes
-	Wished Sizes
-	Shares []Share
-	Free   int64 // bytes, before anything of it is allocated
+	Wished Sizes   `json:"wished"`
+	Shares []Share `json:"shares"`
+	Free   int64   `json:"free"` // bytes, before anything of it is allocated
 }
 
 // MakePlan finds sizes that fit in the free bytes, the wished ones first. It halves

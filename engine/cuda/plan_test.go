@@ -156,7 +156,7 @@ func realModel(t testing.TB) (*qwen3next.Config, *qwen3next.Weights) {
 // rehearse is what the real model takes on a device, but for what graphs and kernels
 // want for themselves.
 func rehearse(b *Backend, cfg *qwen3next.Config, w *qwen3next.Weights, s Sizes) ([]Share, error) {
-	return b.Rehearse(w.All, func(b ops.Backend) error {
+	return b.Rehearse(w.All).Shares(func(b ops.Backend) error {
 		rows, wanted := s.Chunk+s.Slots, 64+s.Slots
 		memory, err := b.NewArena("buffers", cfg.BufferBytes(rows, wanted))
 		if err != nil {
@@ -198,7 +198,7 @@ func rehearse(b *Backend, cfg *qwen3next.Config, w *qwen3next.Weights, s Sizes) 
 }
 
 // The goal is weights plus 2.5 GB with one slot, 4k context and chunks of 8k; the
-// driver's context, images and graphs take some 0.7 GB of it.
+// driver's context and images take some 0.5 GB of it.
 func TestRealModelFitsItsGoal(t *testing.T) {
 	w := newTwin(t, Options{Streams: 1})
 	cfg, weights := realModel(t)
@@ -216,8 +216,8 @@ func TestRealModelFitsItsGoal(t *testing.T) {
 	if placed < 43_000_000_000 || placed > 45_000_000_000 {
 		t.Errorf("weights take %d bytes", placed)
 	}
-	if rest := all - placed; rest > 1_800_000_000 {
-		t.Errorf("everything but weights takes %d bytes, more than 1.8 GB: %v", rest, shares)
+	if rest := all - placed; rest > 1_950_000_000 {
+		t.Errorf("everything but weights takes %d bytes, more than 1.95 GB: %v", rest, shares)
 	}
 }
 

@@ -20,10 +20,6 @@ type pool struct {
 	shares []Share // of used, by name
 }
 
-// poolBlock is what the pool takes from the driver at least: 2 MB is the driver's
-// own granularity.
-const poolBlock = 2 << 20
-
 // Alloc implements ops.Arena.
 func (p *pool) Alloc(what string, t ops.Type, n int64) (ops.Buf, error) {
 	bytes := (n*t.Size() + alignment - 1) &^ (alignment - 1)
@@ -31,7 +27,7 @@ func (p *pool) Alloc(what string, t ops.Type, n int64) (ops.Buf, error) {
 		return ops.Buf{}, fmt.Errorf("cuda: %d elements asked for %s", n, what)
 	}
 	if bytes > p.left {
-		size := max(bytes, poolBlock)
+		size := max(bytes, granule)
 		block, err := p.b.driver.Alloc(size)
 		if err != nil {
 			return ops.Buf{}, fmt.Errorf("%s: %w", what, err)

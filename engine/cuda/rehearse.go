@@ -8,38 +8,49 @@ import (
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 )
 
-// Rehearse says what load would allocate on the device: the weights, and what build
-// takes from a backend like b, arenas and programs, behind which there is nothing.
-// build need not close them. No memory of the device is touched.
-func (b *Backend) Rehearse(w ops.Weights, build func(ops.Backend) error) ([]Share, error) {
-	d := &void{}
-	l := lay(w, b.fast, 1<<40)
+// Rehearsal says what load would allocate on a device, without touching its memory.
+type Rehearsal struct {
+	b       *Backend
+	weights *layout
+}
+
+// Rehearse lays the weights out for a rehearsal.
+func (b *Backend) Rehearse(w ops.Weights) *Rehearsal {
+	return &Rehearsal{b: b, weights: lay(w, b.fast, 1<<40)}
+}
+
+// Shares are the weights, and what build takes from a backend like the device's,
+// arenas and programs, behind which there is nothing. build need not close them.
+func (r *Rehearsal) Shares(build func(ops.Backend) error) ([]Share, error) {
+	d, b, l := &void{}, r.b, r.weights
 	shadow := &Backend{driver: d, options: b.options, properties: b.properties, fast: b.fast, stream: 1,
 		images:  &images{d: d, arch: b.images.arch, owner: b.images.owner, taken: map[string]driver.Function{}},
 		bounce:  driver.HostMemory(make([]byte, 64<<10), 0),
 		vectors: l.vectors, matrices: l.matrices, mixtures: l.mixtures}
 	shadow.scratch = &pool{b: shadow}
-	r := &rehearsal{Backend: shadow, shares: l.shares(w, b.fast)}
-	if err := build(r); err != nil {
+	noted := &notes{Backend: shadow, shares: []Share{
+		{"experts", l.experts}, {"embedding and head", l.ends}, {"other weights", l.size() - l.experts - l.ends}}}
+	if err := build(noted); err != nil {
 		return nil, err
 	}
-	return append(r.shares, shadow.scratch.shares...), nil
-}
-
-// shares are the weights by kind.
-func (l *layout) shares(w ops.Weights, fast bool) []Share {
-	experts := lay(ops.Weights{Mixtures: w.Mixtures}, fast, 0).size()
-	tables := ops.Weights{Embed: w.Embed, Head: w.Head}
-	for _, m := range w.Matrices {
-		if m == w.Embed || m == w.Head {
-			tables.Matrices = append(tables.Matrices, m)
-		}
+	shares := append(noted.shares, shadow.scratch.shares...)
+	rest := d.taken + whole(l.size()+arenaSlack)
+	for _, s := range shares {
+		rest -= s.Bytes
 	}
-	ends := lay(tables, fast, 0).size()
-	return []Share{{"experts", experts}, {"embedding and head", ends}, {"other weights", l.size() - experts - ends}}
+	return append(shares, Share{"rounding", rest}, Share{"graphs", graphBytes}), nil
 }
 
-// add puts a share to those of its name.
+const (
+	granule = 2 << 20 // bytes: what a driver gives memory in
+	// graphBytes is what the captured graphs want for themselves.
+	graphBytes = 128 << 20
+)
+
+// whole is what a driver takes for an allocation.
+func whole(bytes int64) int64 { return (bytes + granule - 1) / granule * granule }
+
+// addShare puts a share to those of its name.
 func addShare(shares []Share, name string, bytes int64) []Share {
 	i := slices.IndexFunc(shares, func(s Share) bool { return s.Name == name })
 	if i < 0 {
@@ -49,19 +60,19 @@ func addShare(shares []Share, name string, bytes int64) []Share {
 	return shares
 }
 
-// rehearsal is a backend that notes its arenas.
-type rehearsal struct {
+// notes is a backend that notes its arenas.
+type notes struct {
 	*Backend
 	shares []Share
 }
 
 // NewArena implements ops.Backend.
-func (r *rehearsal) NewArena(name string, capacity int64) (ops.Arena, error) {
-	a, err := r.newArena(name, capacity)
+func (n *notes) NewArena(name string, capacity int64) (ops.Arena, error) {
+	a, err := n.newArena(name, capacity)
 	if err != nil {
 		return nil, err
 	}
-	r.shares = addShare(r.shares, name, a.capacity)
+	n.shares = addShare(n.shares, name, a.capacity)
 	return a, nil
 }
 
@@ -69,7 +80,8 @@ func (r *rehearsal) NewArena(name string, capacity int64) (ops.Arena, error) {
 // any other call is a mistake of ours and ends the process.
 type void struct {
 	driver.Driver
-	next driver.Ptr
+	next  driver.Ptr
+	taken int64
 }
 
 var errNegative = errors.New("cuda: memory of no size asked in a rehearsal")
@@ -78,6 +90,7 @@ func (v *void) Alloc(bytes int64) (driver.Ptr, error) {
 	if bytes <= 0 {
 		return 0, errNegative
 	}
+	v.taken += whole(bytes)
 	v.next += driver.Ptr(bytes+alignment-1) &^ (alignment - 1)
 	return 1<<44 + v.next, nil
 }

@@ -21,6 +21,7 @@ type Progress struct {
 
 	mu          sync.Mutex
 	stage       string
+	begun       time.Time // the stage
 	done, total int64
 	late        *time.Timer // draws the line of a stage that says nothing more
 	last        time.Time   // drawn
@@ -45,8 +46,11 @@ func (p *Progress) Update(stage string, done, total int64) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stage, p.done, p.total = stage, done, total
 	now := p.now()
+	if stage != p.stage {
+		p.begun = now
+	}
+	p.stage, p.done, p.total = stage, done, total
 	switch wait := patience - now.Sub(p.start); {
 	case wait > 0 && p.late == nil:
 		p.late = time.AfterFunc(wait, func() {
@@ -71,7 +75,33 @@ func (p *Progress) draw(now time.Time) {
 	done := min(max(p.done, 0), p.total)
 	share := float64(done) / float64(p.total)
 	filled := int(share * float64(len(bar)))
-	fmt.Fprintf(p.w, "\r\x1b[K%s [%-*s] %3d%% of %s", Printable(p.stage), len(bar), bar[:filled], int(share*100), Bytes(p.total))
+	fmt.Fprintf(p.w, "\r\x1b[K%s [%-*s] %3d%% of %s%s", Printable(p.stage), len(bar), bar[:filled], int(share*100), Bytes(p.total), p.pace(done, now))
+}
+
+// pace is the rate of the stage and the time it has left, once it has run for long
+// enough to tell.
+func (p *Progress) pace(done int64, now time.Time) string {
+	took := now.Sub(p.begun)
+	if took < patience/2 || done == 0 {
+		return ""
+	}
+	rate := float64(done) / took.Seconds()
+	left := time.Duration(float64(p.total-done) / rate * float64(time.Second))
+	return fmt.Sprintf(", %s/s, %v left", Bytes(int64(rate)), left.Round(time.Second))
+}
+
+// Above writes text where the line is; the line comes back below it.
+func (p *Progress) Above(w io.Writer, text string) error {
+	if p != nil && p.w != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.shown {
+			fmt.Fprint(p.w, "\r\x1b[K")
+			p.shown = false
+		}
+	}
+	_, err := io.WriteString(w, text)
+	return err
 }
 
 const bar = "=============================="

@@ -93,6 +93,26 @@ func TestProgressIsSilentForASecond(t *testing.T) {
 	(*Progress)(nil).Update("nothing", 1, 2)
 }
 
+func TestProgressTellsRateAndTimeLeft(t *testing.T) {
+	var b strings.Builder
+	now := time.Unix(0, 0)
+	p := &Progress{w: &b, now: func() time.Time { return now }, start: now}
+	p.Update("weights", 0, 40e9)
+	now = now.Add(2 * time.Second)
+	p.Update("weights", 10e9, 40e9)
+	if err := p.Above(&b, "a table\n"); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(2 * time.Second)
+	p.Update("ready", 40e9, 40e9)
+	p.Done()
+	want := "\r\x1b[Kweights [=======                       ]  25% of 40.0 GB, 5.0 GB/s, 6s left" +
+		"\r\x1b[Ka table\n\r\x1b[Kready [==============================] 100% of 40.0 GB\r\x1b[K"
+	if b.String() != want {
+		t.Errorf("got  %q\nwant %q", b.String(), want)
+	}
+}
+
 func TestHistory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state", "roundhouse", "history")
 	h, err := LoadHistory(path)
