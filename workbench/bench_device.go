@@ -50,7 +50,7 @@ func printProfiles(out io.Writer, all []Profile) error {
 			return err
 		}
 		err := term.Table(out, []term.Column{{Name: "phase"}, {Name: "times", Right: true}, {Name: "us", Right: true}, {Name: "us each", Right: true},
-			{Name: "weights of a row", Right: true}, {Name: "rate", Right: true}}, rows)
+			{Name: "moved for a row", Right: true}, {Name: "rate", Right: true}}, rows)
 		if err != nil {
 			return err
 		}

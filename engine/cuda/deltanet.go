@@ -74,6 +74,7 @@ func (r *recorder) DeltaNet(a ops.DeltaNetArgs) {
 		Kernel: uint32(s.Kernel), Tile: deltaTile, Eps: a.Eps,
 	}
 	r.need(d.scratch(nil, 0, d.most(max(r.rows, decodeRows))))
+	r.reading = int64(2 * 4 * s.ValueHeads * s.KeyDim * s.ValueDim) // the state, there and back
 	r.add(ops.PhaseDeltaNet, d.run)
 }
 

@@ -59,6 +59,7 @@ func flag(on bool) uint32 {
 func (r *recorder) Experts(a ops.ExpertsArgs) {
 	m := r.mixture(a.Experts)
 	r.steered(a.Layer, m.count, a.K, m.hidden)
+	r.reading = m.bytes(a)
 	few := r.experts(a, m).run
 	if m.experts.gateUp.data == 0 {
 		r.add(ops.PhaseExperts, few)
@@ -71,6 +72,18 @@ func (r *recorder) Experts(a ops.ExpertsArgs) {
 		}
 		return few(p)
 	})
+}
+
+// bytes is what the chosen experts of one row and the shared one take.
+func (m *mixture) bytes(a ops.ExpertsArgs) (total int64) {
+	if s := m.shared; s.gateUp.data != 0 {
+		return int64(a.K)*(m.experts.gateUpBytes+m.experts.downBytes) +
+			int64(s.gateUp.count)*int64(s.gateUp.stride) + int64(s.down.count)*int64(s.down.stride)
+	}
+	for _, e := range append(a.Experts[:min(a.K, len(a.Experts)):min(a.K, len(a.Experts))], a.Shared) {
+		total += e.Gate.Bytes() + e.Up.Bytes() + e.Down.Bytes()
+	}
+	return total
 }
 
 // experts is a recorded mixture, in kernels that take some rows at a time. Scratch

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"testing"
 	"unsafe"
 
@@ -53,7 +54,11 @@ func newTwin(t testing.TB, o Options) *twin {
 	d := open(t)
 	w := &twin{TB: t, random: rand.New(rand.NewPCG(1, 2))}
 	var err error
-	if w.cpu, err = cpu.New(cpu.Options{Threads: 2}); err != nil {
+	threads := 2
+	if silicon() {
+		threads = runtime.GOMAXPROCS(0) // real dimensions take the reference longest
+	}
+	if w.cpu, err = cpu.New(cpu.Options{Threads: threads}); err != nil {
 		t.Fatal(err)
 	}
 	if w.device, err = New(d, o); err != nil {

@@ -14,7 +14,7 @@ type Cost struct {
 	Phase string        `json:"phase"`
 	Count int           `json:"count"` // of them in a step
 	Time  time.Duration `json:"time"`  // of all of them: the step's time less that of a step without them
-	Bytes int64         `json:"bytes"` // of weights that they read for one row, by the layout on the device
+	Bytes int64         `json:"bytes"` // of weights and recurrent state that they move for one row, by the layout on the device
 }
 
 // Profile measures decode steps of so many rows of a program that Record made:

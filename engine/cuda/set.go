@@ -15,7 +15,7 @@ type recorder struct {
 	rows    int // most rows of a step
 	phases  []phase
 	scratch int64
-	reading int64 // bytes of weights that the phase in the making reads for one row
+	reading int64 // see phase.bytes; of the phase in the making
 	halves  map[driver.Ptr]driver.Ptr
 	reads   bool // an Embed or DraftIn was recorded: the program reads tokens
 	vocab   int  // ids must be below it; 0 without an Embed
@@ -40,7 +40,7 @@ var _ ops.Set = (*recorder)(nil)
 type phase struct {
 	name  ops.Phase
 	run   func(p *pass) error
-	bytes int64 // of weights, for one row
+	bytes int64 // of weights and recurrent state that one row reads and writes
 }
 
 // add notes a phase.
