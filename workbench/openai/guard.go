@@ -212,7 +212,11 @@ func (s *Server) log(r *http.Request, w *response, e *logEntry, took time.Durati
 	if e.err != "" {
 		attrs = append(attrs, slog.String("error", e.err))
 	}
-	s.cfg.Log.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs...)
+	level := slog.LevelInfo
+	if r.URL.Path == "/health" || r.URL.Path == "/metrics" {
+		level = slog.LevelDebug // machines ask every second
+	}
+	s.cfg.Log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
 // requestID keeps a client's id when it is short and plain, else makes one.
