@@ -183,13 +183,55 @@ func weightOf(m Memory, w kernels.Weight) (*ops.Matrix, error) {
 	return made, errors.Join(errs...)
 }
 
+// unpacker unpacks the weights of a launch's table, each once: many rows choose the
+// same experts.
+type unpacker struct {
+	m     Memory
+	table uint64
+	tiles map[uint64]tile
+}
+
+// tile is an unpacked weight [k][n].
+type tile struct {
+	k, n   int
+	values []float32
+}
+
+func newUnpacker(m Memory, table uint64) *unpacker {
+	return &unpacker{m, table, map[uint64]tile{}}
+}
+
+// of is the gate (0), up (1) or down (2) of an expert.
+func (u *unpacker) of(expert, which int) (tile, error) {
+	at := u.table + uint64(3*expert+which)*weightBytes
+	if t, ok := u.tiles[at]; ok {
+		return t, nil
+	}
+	table, err := Slice[kernels.Weight](u.m, at, 1)
+	if err != nil {
+		return tile{}, err
+	}
+	w, err := weightOf(u.m, table[0])
+	if err != nil {
+		return tile{}, err
+	}
+	u.tiles[at] = unpack(w)
+	return u.tiles[at], nil
+}
+
+func unpack(w *ops.Matrix) tile {
+	t := tile{w.K, w.N, make([]float32, w.K*w.N)}
+	w.Tile(t.values, 0, w.K, 0, w.N)
+	return t
+}
+
 // product is y[n] = sum of x[k] W[k,n] in fp64.
-func product(w *ops.Matrix, x []float32) []float32 {
-	tile, sums, out := make([]float32, w.N), make([]float64, w.N), make([]float32, w.N)
-	for k := range w.K {
-		w.Tile(tile, k, k+1, 0, w.N)
-		for n, v := range tile {
-			sums[n] += float64(x[k]) * float64(v)
+func (t tile) product(x []float32) []float32 {
+	sums, out := make([]float64, t.n), make([]float32, t.n)
+	for k := range t.k {
+		v, row := float64(x[k]), t.values[k*t.n:][:len(sums)]
+		for n := range sums {
+			sums[n] += v * float64(row[n])
 		}
 	}
 	for n, v := range sums {
@@ -210,6 +252,7 @@ func expertOf(chosen []int32, rank, experts int) int {
 
 func genericGateUp(m Memory, l driver.Launch, a kernels.ExpertsGenericArgs) error {
 	k, hidden := int(a.K), int(a.Hidden)
+	weights := newUnpacker(m, a.Table)
 	for row := range int(l.Grid[0]) / (k + 1) {
 		place, chosen, err := rowOf(m, a.Row, a.Chosen, row, k)
 		if err != nil {
@@ -227,17 +270,13 @@ func genericGateUp(m Memory, l driver.Launch, a kernels.ExpertsGenericArgs) erro
 			if id < 0 {
 				continue
 			}
-			table, err := Slice[kernels.Weight](m, a.Table+uint64(id)*3*weightBytes, 3)
-			if err != nil {
-				return err
-			}
-			gate, gateErr := weightOf(m, table[0])
-			up, upErr := weightOf(m, table[1])
-			h, hErr := Slice[float32](m, a.H+4*uint64((row*(k+1)+rank)*int(a.Width)), gate.N)
+			gate, gateErr := weights.of(id, 0)
+			up, upErr := weights.of(id, 1)
+			h, hErr := Slice[float32](m, a.H+4*uint64((row*(k+1)+rank)*int(a.Width)), gate.n)
 			if err := errors.Join(gateErr, upErr, hErr); err != nil {
 				return err
 			}
-			g, u := product(gate, x), product(up, x)
+			g, u := gate.product(x), up.product(x)
 			for n := range h {
 				h[n] = silu(g[n]) * u[n]
 			}
@@ -269,18 +308,15 @@ type combined struct {
 
 func genericDown(m Memory, l driver.Launch, a kernels.ExpertsGenericArgs) error {
 	k := int(a.K)
+	table := newUnpacker(m, a.Table)
 	c := combined{m, a.Weights, a.Gate, a.Steer, a.Out, a.SteerStride, a.Stage, int(a.Experts), int(a.Hidden),
 		func(row, rank, id int) ([]float32, error) {
-			table, err := Slice[kernels.Weight](m, a.Table+uint64(id)*3*weightBytes, 3)
-			if err != nil {
-				return nil, err
-			}
-			down, err := weightOf(m, table[2])
-			h, hErr := Slice[float32](m, a.H+4*uint64((row*(k+1)+rank)*int(a.Width)), down.K)
+			down, err := table.of(id, 2)
+			h, hErr := Slice[float32](m, a.H+4*uint64((row*(k+1)+rank)*int(a.Width)), down.k)
 			if err := errors.Join(err, hErr); err != nil {
 				return nil, err
 			}
-			return product(down, h), nil
+			return down.product(h), nil
 		}}
 	return c.rows(int(l.Grid[0]), a.Row, a.Chosen, k)
 }

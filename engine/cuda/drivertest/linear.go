@@ -41,29 +41,17 @@ func linearGeneric(m Memory, a kernels.LinearGenericArgs) error {
 	if err != nil {
 		return err
 	}
-	k, n := int(a.K), int(a.N)
-	tile := make([]float32, k*n)
-	w.Tile(tile, 0, k, 0, n)
+	whole := unpack(w)
 	for _, row := range rows {
 		if row.To < 0 {
 			continue
 		}
-		x, err := Slice[float32](m, a.X+4*uint64(row.Row)*uint64(a.XStride), k)
-		out, outErr := Slice[float32](m, a.Out+4*uint64(row.To)*uint64(a.OutStride), n)
+		x, err := Slice[float32](m, a.X+4*uint64(row.Row)*uint64(a.XStride), whole.k)
+		out, outErr := Slice[float32](m, a.Out+4*uint64(row.To)*uint64(a.OutStride), whole.n)
 		if err := errors.Join(err, outErr); err != nil {
 			return err
 		}
-		sums := make([]float64, n)
-		for i, v := range x {
-			for j, w := range tile[i*n:][:n] {
-				sums[j] += float64(v) * float64(w)
-			}
-		}
-		products := make([]float32, n)
-		for j, v := range sums {
-			products[j] = float32(v)
-		}
-		put(out, products, a.Add)
+		put(out, whole.product(x), a.Add)
 	}
 	return nil
 }
