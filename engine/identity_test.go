@@ -57,10 +57,11 @@ func mixed(n int) []Request {
 
 // A batch of up to 16 streams, with prompts read beside, gives each the bits
 // that it has alone; so do threads.
-func TestBatchesEqualSolo(t *testing.T) {
+func TestBatchesEqualSolo(t *testing.T) { batchesEqualSolo(t, open, mixed(16)) }
+
+func batchesEqualSolo(t *testing.T, open opener, requests []Request) {
 	solo := open(t, Options{Threads: 1, Streams: 1, Context: 512, PrefillChunk: 512})
 	batched := open(t, Options{Threads: 3, Streams: 16, Context: 512, PrefillChunk: 64})
-	requests := mixed(16)
 	want := make([][]Token, len(requests))
 	for i, req := range requests {
 		want[i] = stream(t, solo, req)
@@ -87,14 +88,19 @@ func TestBatchesEqualSolo(t *testing.T) {
 
 // Every way to split a prompt on chunk borders gives the same bits.
 func TestEverySplitOnBorders(t *testing.T) {
+	stride := 1
+	if testing.Short() {
+		stride = 5 // 0000, 0101, 1010, 1111
+	}
+	everySplit(t, open, stride)
+}
+
+func everySplit(t *testing.T, open opener, stride int) {
 	const chunks = 4
 	ids := randomIDs(chunks*ops.ChunkTokens + 21)
 	m := open(t, Options{Context: 512})
 	want := read(t, m, sequence(t, m, len(ids)), ids, StepOptions{})
-	for split := range 1 << chunks {
-		if testing.Short() && split%5 != 0 { // 0000, 0101, 1010, 1111
-			continue
-		}
+	for split := 0; split < 1<<chunks; split += stride {
 		seq := sequence(t, m, len(ids))
 		from := 0
 		for border := range chunks {
@@ -110,7 +116,9 @@ func TestEverySplitOnBorders(t *testing.T) {
 
 // A sequence that goes on from a snapshot, in other pages and another slot, has
 // the bits of one that never stopped.
-func TestSnapshotsGoOnWithTheSameBits(t *testing.T) {
+func TestSnapshotsGoOnWithTheSameBits(t *testing.T) { snapshotsGoOn(t, open) }
+
+func snapshotsGoOn(t *testing.T, open opener) {
 	m := open(t, Options{Context: 256})
 	ids := randomIDs(150)
 	straight := sequence(t, m, 152)
@@ -152,8 +160,13 @@ func TestOvercommitChangesNoBit(t *testing.T) {
 	if testing.Short() {
 		requests = requests[:4]
 	}
+	overcommitChangesNoBit(t, open, requests, 150)
+}
+
+// overcommitChangesNoBit makes so many tokens for each request.
+func overcommitChangesNoBit(t *testing.T, open opener, requests []Request, tokens int) {
 	for i := range requests {
-		requests[i].Prompt, requests[i].MaxTokens = requests[i].Prompt[:7+9*i], 150
+		requests[i].Prompt, requests[i].MaxTokens = requests[i].Prompt[:7+9*i], tokens
 	}
 	solo := open(t, Options{Streams: 1, Context: 256})
 	want := make([][]Token, len(requests))
@@ -179,7 +192,9 @@ func TestOvercommitChangesNoBit(t *testing.T) {
 
 // Choice c of n equals a request alone with Choice c, beside choices that end
 // early, and also where n are more than the streams.
-func TestChoicesEqualSolo(t *testing.T) {
+func TestChoicesEqualSolo(t *testing.T) { choicesEqualSolo(t, open) }
+
+func choicesEqualSolo(t *testing.T, open opener) {
 	m := open(t, Options{Streams: 3, Context: 256})
 	req := Request{Prompt: randomIDs(100), MaxTokens: 20, IgnoreEOS: true, Candidates: 256, Choice: 4, Sampling: Sampling{Temperature: 1, Seed: 8}}
 	full := errors.New("client full")
@@ -277,10 +292,5 @@ func TestGoroutinesEnd(t *testing.T) {
 			return nil
 		})
 	})
-	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
-	if now := runtime.NumGoroutine(); now > before {
-		t.Errorf("%d goroutines, %d before", now, before)
-	}
+	goroutinesEnd(t, before)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/roundhouse-ai/roundhouse/engine/cache"
@@ -128,7 +129,7 @@ func (s *Sequence) Read(ctx context.Context, ids []int32, opts StepOptions) ([]o
 	return samples, nil
 }
 
-// step runs one step of the device: forward, then the draws.
+// step runs one step of the device.
 func (s *Sequence) step(ctx context.Context, ids []int32, offset int, wanted []int, draws []ops.Sampling, opts StepOptions) ([]ops.Sample, error) {
 	m := s.m
 	segment := ops.Segment{Slot: s.place.Slot, Start: s.length, Len: len(ids), Pages: s.place.Pages}
@@ -145,23 +146,62 @@ func (s *Sequence) step(ctx context.Context, ids []int32, offset int, wanted []i
 	if width := m.cfg.Hidden; opts.Hidden != nil {
 		step.Hidden = opts.Hidden[offset*width:][:len(ids)*width]
 	}
+	samples, err := m.run(ctx, s.stack, step, wanted, opts.Rows)
+	if err == nil {
+		s.length += len(ids)
+	}
+	return samples, err
+}
+
+// Decode feeds one token to each of several sequences in one step, as streams beside
+// each other are: each has the bits that it has alone. Of opts, Logits are places
+// among the sequences. After an error the state of all is lost: release them.
+func (m *Model) Decode(ctx context.Context, sequences []*Sequence, ids []int32, opts StepOptions) ([]ops.Sample, error) {
+	if len(sequences) == 0 || len(ids) != len(sequences) {
+		return nil, fmt.Errorf("%d tokens for %d sequences: a step needs one for each", len(ids), len(sequences))
+	}
+	step := &ops.Step{IDs: ids, Sampling: opts.Sampling, Hidden: opts.Hidden, Tap: opts.Tap}
+	for i, s := range sequences {
+		switch {
+		case s.stack != sequences[0].stack || slices.Contains(sequences[:i], s):
+			return nil, fmt.Errorf("sequence %d of a step is there twice, or of another model", i)
+		case s.length == s.limit:
+			return nil, fmt.Errorf("sequence with room for %d tokens is full", s.limit)
+		}
+		segment := ops.Segment{Kind: ops.Decode, Slot: s.place.Slot, Start: s.length, Len: 1, Pages: s.place.Pages}
+		if slices.Contains(opts.Logits, i) {
+			segment.Logits = []int{0}
+		}
+		step.Segments = append(step.Segments, segment)
+	}
+	samples, err := m.run(ctx, sequences[0].stack, step, opts.Logits, opts.Rows)
+	if err == nil {
+		for _, s := range sequences {
+			s.length++
+		}
+	}
+	return samples, err
+}
+
+// run runs one step of the device, forward, then the draws, and shows its rows of
+// logits under the names in wanted.
+func (m *Model) run(ctx context.Context, s *stack, step *ops.Step, wanted []int, show func(int, []float32)) ([]ops.Sample, error) {
 	if err := m.hold(ctx); err != nil {
 		return nil, err
 	}
 	defer m.release()
-	if err := replay(ctx, s.stack.forward, step); err != nil {
+	if err := replay(ctx, s.forward, step); err != nil {
 		return nil, err
 	}
-	s.length += len(ids)
-	if opts.Rows != nil {
-		if err := m.rows(wanted, opts.Rows); err != nil {
+	if show != nil {
+		if err := m.rows(wanted, show); err != nil {
 			return nil, err
 		}
 	}
-	if len(draws) == 0 {
+	if len(step.Sampling) == 0 {
 		return nil, nil
 	}
-	step.Samples = make([]ops.Sample, len(draws))
+	step.Samples = make([]ops.Sample, len(step.Sampling))
 	err := replay(ctx, m.sample, step)
 	return step.Samples, err
 }

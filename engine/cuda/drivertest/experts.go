@@ -225,11 +225,19 @@ func unpack(w *ops.Matrix) tile {
 	return t
 }
 
-// product is y[n] = sum of x[k] W[k,n] in fp64.
+// product is y[n] = sum of x[k] W[k,n] in fp64, four inputs at a time.
 func (t tile) product(x []float32) []float32 {
 	sums, out := make([]float64, t.n), make([]float32, t.n)
-	for k := range t.k {
-		v, row := float64(x[k]), t.values[k*t.n:][:len(sums)]
+	k := 0
+	for ; k+4 <= t.k; k += 4 {
+		x0, x1, x2, x3 := float64(x[k]), float64(x[k+1]), float64(x[k+2]), float64(x[k+3])
+		w0, w1, w2, w3 := t.row(k)[:len(sums)], t.row(k + 1)[:len(sums)], t.row(k + 2)[:len(sums)], t.row(k + 3)[:len(sums)]
+		for n := range sums {
+			sums[n] += x0*float64(w0[n]) + x1*float64(w1[n]) + x2*float64(w2[n]) + x3*float64(w3[n])
+		}
+	}
+	for ; k < t.k; k++ {
+		v, row := float64(x[k]), t.row(k)[:len(sums)]
 		for n := range sums {
 			sums[n] += v * float64(row[n])
 		}
@@ -239,6 +247,8 @@ func (t tile) product(x []float32) []float32 {
 	}
 	return out
 }
+
+func (t tile) row(k int) []float32 { return t.values[k*t.n:][:t.n] }
 
 func sigmoid(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
 
