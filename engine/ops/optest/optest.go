@@ -5,7 +5,6 @@ package optest
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 
 	"github.com/roundhouse-ai/roundhouse/engine/ops/optest/shared"
@@ -13,8 +12,7 @@ import (
 
 // Data returns the path of committed test data.
 func Data(parts ...string) string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(append([]string{filepath.Dir(file), "testdata"}, parts...)...)
+	return filepath.Join(append([]string{shared.Root(), "engine", "ops", "optest", "testdata"}, parts...)...)
 }
 
 // Model returns the folder of a micro model: the committed copy, else the shared
@@ -35,7 +33,7 @@ func Model(t testing.TB, name string) string {
 // Demo returns the folder of the demo model, which the workbench embeds.
 func Demo(t testing.TB) string {
 	t.Helper()
-	dir := Data("..", "..", "..", "..", "workbench", "demo", "model")
+	dir := filepath.Join(shared.Root(), "workbench", "demo", "model")
 	if _, err := os.Stat(dir); err == nil {
 		return dir
 	}

@@ -13,13 +13,27 @@ import (
 // Dir returns the shared data folder: $ROUNDHOUSE_SHARED if set, else
 // "../shared" beside the repository root. ok is false when neither is a folder.
 func Dir() (dir string, ok bool) {
-	if dir = os.Getenv("ROUNDHOUSE_SHARED"); dir != "" {
-		return dir, isDir(dir)
+	if dir = os.Getenv("ROUNDHOUSE_SHARED"); dir == "" {
+		dir = filepath.Join(Root(), "..", "shared")
 	}
-	_, file, _, _ := runtime.Caller(0)
-	root := filepath.Join(filepath.Dir(file), "..", "..", "..", "..")
-	dir = filepath.Join(root, "..", "shared")
 	return dir, isDir(dir)
+}
+
+// Root returns the repository's root. A binary built with -trimpath does not know
+// where its sources lay: there it is the module that the working folder lies in.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	if filepath.IsAbs(file) {
+		return filepath.Join(filepath.Dir(file), "..", "..", "..", "..")
+	}
+	at, err := os.Getwd()
+	for err == nil && at != filepath.Dir(at) {
+		if _, err := os.Stat(filepath.Join(at, "go.mod")); err == nil {
+			return at
+		}
+		at = filepath.Dir(at)
+	}
+	return "."
 }
 
 func isDir(path string) bool {
