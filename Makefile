@@ -67,6 +67,14 @@ conformance: build ## real clients against the server (needs python3 and its pac
 ci: ## all of the above, as the builders run it
 	@bash .ci/run
 
+##@ On a GPU
+.PHONY: gpu-bundle gpu-test
+gpu-bundle: ## pack the device's tests for a machine without Go into dist/gpu (SHARED=1: the shared goldens too)
+	@$(HOUSE) gpu-bundle -version '$(VERSION)' $(if $(SHARED),-shared)
+
+gpu-test: gpu-bundle ## the bundle's tests on this machine's GPU (SETS="kernels bench": only these sets)
+	@bash workbench/gpu/run.sh $(SETS)
+
 ##@ Longer runs
 .PHONY: fuzz load soak bench parity evidence dist clean
 fuzz: ## every fuzz target for FUZZTIME (10s)

@@ -106,7 +106,8 @@ func completions(ctx context.Context, version, work string) ([]packed, error) {
 	return files, nil
 }
 
-// packed is a file of an archive and where its bytes come from.
+// packed is a file of an archive and where its bytes come from; with fs.ModeSymlink
+// a link, and source what it points to.
 type packed struct {
 	name, source string
 	mode         fs.FileMode
@@ -125,24 +126,35 @@ func archive(target, folder string, files []packed) (sum string, err error) {
 	if err != nil {
 		return "", err
 	}
-	box := tar.NewWriter(zipped)
-	files = slices.Clone(files)
-	slices.SortFunc(files, func(a, b packed) int { return strings.Compare(a.name, b.name) })
-	for _, file := range files {
-		data, err := os.ReadFile(file.source)
-		if err != nil {
-			return "", err
-		}
-		header := &tar.Header{Name: folder + "/" + file.name, Mode: int64(file.mode), Size: int64(len(data)), ModTime: released, Format: tar.FormatUSTAR}
-		if err := box.WriteHeader(header); err != nil {
-			return "", err
-		}
-		if _, err := box.Write(data); err != nil {
-			return "", err
-		}
-	}
-	if err := errors.Join(box.Close(), zipped.Close()); err != nil {
+	if err := errors.Join(pack(zipped, folder, files), zipped.Close()); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%x", hash.Sum(nil)), nil
+}
+
+// pack writes a tar with all files under one folder.
+func pack(out io.Writer, folder string, files []packed) error {
+	box := tar.NewWriter(out)
+	files = slices.Clone(files)
+	slices.SortFunc(files, func(a, b packed) int { return strings.Compare(a.name, b.name) })
+	for _, file := range files {
+		header := &tar.Header{Name: folder + "/" + file.name, Mode: int64(file.mode.Perm()), ModTime: released, Format: tar.FormatUSTAR}
+		var data []byte
+		if file.mode&fs.ModeSymlink != 0 {
+			header.Typeflag, header.Linkname = tar.TypeSymlink, file.source
+		} else {
+			var err error
+			if data, err = os.ReadFile(file.source); err != nil {
+				return err
+			}
+			header.Size = int64(len(data))
+		}
+		if err := box.WriteHeader(header); err != nil {
+			return err
+		}
+		if _, err := box.Write(data); err != nil {
+			return err
+		}
+	}
+	return box.Close()
 }

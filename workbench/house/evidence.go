@@ -56,21 +56,28 @@ func evidence(ctx context.Context, args []string) error {
 			fmt.Printf("%-34s %v  FAIL\n", p.name, err)
 			continue
 		}
-		relation, kept := "<=", value <= bound
-		if p.atLeast {
-			relation, kept = ">=", value >= bound
-		}
-		verdict := "PASS"
-		if !kept {
-			verdict = "FAIL"
+		if !judge(p.name, value, p.unit, bound, p.atLeast) {
 			misses++
 		}
-		fmt.Printf("%-34s %9.4g %-5s %s %-6.4g %s\n", p.name, value, p.unit, relation, bound, verdict)
 	}
 	if misses > 0 {
 		return fmt.Errorf("%d promises are not kept", misses)
 	}
 	return nil
+}
+
+// judge prints name, value, bound and verdict of a figure that may be at most, or
+// must be at least, its bound, and says whether it keeps to it.
+func judge(name string, value float64, unit string, bound float64, atLeast bool) bool {
+	relation, kept, verdict := "<=", value <= bound, "PASS"
+	if atLeast {
+		relation, kept = ">=", value >= bound
+	}
+	if !kept {
+		verdict = "FAIL"
+	}
+	fmt.Printf("%-34s %9.4g %-5s %s %-6.4g %s\n", name, value, unit, relation, bound, verdict)
+	return kept
 }
 
 func chosen(name string, args []string) bool {
