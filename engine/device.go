@@ -74,8 +74,8 @@ func openCUDA(o *Options, ordinal int) (ops.Backend, error) {
 	return b, nil
 }
 
-// onDevice is the backend if it is a GPU's; nil otherwise.
-func onDevice(b ops.Backend) *cuda.Backend {
+// gpuOf is the backend if it is a GPU's; nil otherwise.
+func gpuOf(b ops.Backend) *cuda.Backend {
 	device, _ := b.(*cuda.Backend)
 	return device
 }

@@ -11,7 +11,7 @@ import (
 // kind of phase (see cuda.Backend.Profile). It waits for the step that runs, and
 // destroys what running streams carry: call it when none does.
 func (m *Model) Profile(rows int) (step time.Duration, costs []cuda.Cost, err error) {
-	b := onDevice(m.backend)
+	b := gpuOf(m.backend)
 	if b == nil {
 		return 0, nil, fmt.Errorf("%s has no graphs to measure: phases of a CPU are in Step.Times", m.backend.Caps().Name)
 	}
@@ -33,7 +33,7 @@ type DeviceInfo struct {
 
 // Device describes the model's GPU; nil on a CPU.
 func (m *Model) Device() (*DeviceInfo, error) {
-	b := onDevice(m.backend)
+	b := gpuOf(m.backend)
 	if b == nil {
 		return nil, nil
 	}

@@ -41,7 +41,7 @@ func (s sizes) rows() (rows, withLogits int) { return s.chunk + s.streams, logit
 
 // wished are the sizes that the options ask for, with their defaults filled in.
 func (m *Model) wished(opts *Options) (s sizes, err error) {
-	device := onDevice(m.backend)
+	device := gpuOf(m.backend)
 	if opts.Context == 0 {
 		opts.Context = min(m.cfg.Context, defaultContext)
 	}
@@ -87,7 +87,7 @@ func (m *Model) limits(opts *Options, fixed cuda.Fixed) (sizes, error) {
 	for _, w := range m.weights.All.Matrices {
 		m.info.WeightBytes += w.Bytes()
 	}
-	if device := onDevice(m.backend); device != nil {
+	if device := gpuOf(m.backend); device != nil {
 		s, err = m.fit(device, s, fixed, opts.CacheTokens != 0)
 	} else if !opts.IgnoreMemory {
 		err = m.checkHost(s)
