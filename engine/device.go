@@ -12,19 +12,16 @@ import (
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 )
 
-// ErrDeviceLost is wrapped by what ends streams when the device is gone for good:
-// only a new process can go on.
-var ErrDeviceLost = driver.ErrDeviceLost
-
 // machineFor opens what Options.Device names. Where nothing is named, that is the
-// first NVIDIA device, or the CPU when there is none: then note says why.
-func machineFor(o *Options) (b ops.Backend, note string, err error) {
+// first NVIDIA device, or the CPU when there is none: then note says why. lost is
+// told when the device is gone for good.
+func machineFor(o *Options, lost func(error)) (b ops.Backend, note string, err error) {
 	kind, ordinal, err := parseDevice(o.Device)
 	if err != nil {
 		return nil, "", err
 	}
 	if kind != "cpu" {
-		b, err := openCUDA(o, ordinal)
+		b, err := openCUDA(o, ordinal, lost)
 		switch {
 		case err == nil:
 			return b, "", nil
@@ -59,7 +56,7 @@ func parseDevice(name string) (kind string, ordinal int, err error) {
 	return "", 0, fmt.Errorf("device %q: there are auto, cpu, cuda and cuda:N", name)
 }
 
-func openCUDA(o *Options, ordinal int) (ops.Backend, error) {
+func openCUDA(o *Options, ordinal int, lost func(error)) (ops.Backend, error) {
 	d := o.Driver
 	if d == nil {
 		var err error
@@ -67,7 +64,7 @@ func openCUDA(o *Options, ordinal int) (ops.Backend, error) {
 			return nil, err
 		}
 	}
-	b, err := cuda.New(d, cuda.Options{Device: ordinal, Numerics: cuda.Numerics(o.Numerics), Kernels: o.Kernels, Streams: o.Streams})
+	b, err := cuda.New(d, cuda.Options{Device: ordinal, Numerics: cuda.Numerics(o.Numerics), Kernels: o.Kernels, Streams: o.Streams, Lost: lost})
 	if err != nil {
 		return nil, err
 	}

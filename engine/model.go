@@ -39,6 +39,8 @@ type Model struct {
 	waiting atomic.Int64  // who waits for it, but for the scheduler
 	mu      sync.Mutex
 	users   int // sequences alive
+	loss    error
+	lost    chan struct{} // closed when loss is set
 	closed  chan struct{}
 	idle    chan struct{} // closed when closed and no users are left
 }
@@ -47,7 +49,7 @@ type Model struct {
 // there, tokenizer.json and a chat template. Memory is checked before weights
 // are touched.
 func Open(ctx context.Context, fsys fs.FS, opts Options) (*Model, error) {
-	m := &Model{device: make(chan struct{}, 1), closed: make(chan struct{}), idle: make(chan struct{})}
+	m := &Model{device: make(chan struct{}, 1), lost: make(chan struct{}), closed: make(chan struct{}), idle: make(chan struct{})}
 	m.device <- struct{}{}
 	if err := m.open(ctx, fsys, opts); err != nil {
 		return nil, errors.Join(fmt.Errorf("open model %s: %w", opts.Name, err), m.Close())
@@ -72,7 +74,7 @@ func (m *Model) open(ctx context.Context, fsys fs.FS, opts Options) error {
 		opts.Streams = defaultStreams
 	}
 	var err error
-	if m.backend, m.info.Note, err = machineFor(&opts); err != nil {
+	if m.backend, m.info.Note, err = machineFor(&opts, m.lose); err != nil {
 		return err
 	}
 	sizes, err := m.limits(&opts, fixed)
@@ -249,13 +251,13 @@ func (m *Model) Close() error {
 	if m.files != nil {
 		errs = append(errs, m.files.Close())
 	}
-	return errors.Join(errs...)
+	return m.news(errs)
 }
 
 // ErrClosed is returned by what was asked of a model after Close.
 var ErrClosed = errors.New("the model is closed")
 
-// enter counts a user, unless the model is closed.
+// enter counts a user, unless the model is closed or its device lost.
 func (m *Model) enter() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -263,9 +265,11 @@ func (m *Model) enter() error {
 	case <-m.closed:
 		return ErrClosed
 	default:
-		m.users++
-		return nil
 	}
+	if m.loss == nil {
+		m.users++
+	}
+	return m.loss
 }
 
 func (m *Model) leave() {

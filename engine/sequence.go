@@ -67,7 +67,8 @@ func (m *Model) sequence(ctx context.Context, s *stack, tokens int) (*Sequence, 
 	return &Sequence{m: m, stack: s, place: place, limit: tokens}, nil
 }
 
-// acquire waits for the cache, and no longer than the model stays open.
+// acquire waits for the cache, and no longer than the model stays open and its device
+// is there.
 func (m *Model) acquire(ctx context.Context, c *cache.Cache, tokens int) (*cache.Sequence, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
@@ -75,6 +76,8 @@ func (m *Model) acquire(ctx context.Context, c *cache.Cache, tokens int) (*cache
 		select {
 		case <-m.closed:
 			cancel(ErrClosed)
+		case <-m.lost:
+			cancel(m.Err())
 		case <-ctx.Done():
 		}
 	})

@@ -33,6 +33,9 @@ type Options struct {
 	Numerics Numerics // "" for Fast
 	Kernels  string   // "" for the fastest that fit, "generic": then Numerics is Exact
 	Streams  int      // state slots, each of which may have a steering table; 0 for 1
+	// Lost, where it is set, is told once when the device is gone for good, by the
+	// goroutine that holds it.
+	Lost func(error)
 }
 
 // Backend runs programs on one device. Its methods are called by one goroutine at
@@ -44,6 +47,7 @@ type Backend struct {
 	properties driver.Properties
 	images     *images
 	fast       bool
+	gone       bool // the device is lost
 	stream     driver.Stream
 	bounce     driver.Host // carries Read and Write
 	drawn      driver.Ptr  // int32 [maxDrawn]: what the last Sample drew, by its rows
@@ -136,8 +140,18 @@ func (o Options) resolve() (fast bool, err error) {
 	return false, fmt.Errorf("cuda: numerics %q: there are %q and %q", o.Numerics, Exact, Fast)
 }
 
-// on runs work with the device's context current.
-func (b *Backend) on(work func() error) error { return driver.On(b.driver, b.context, work) }
+// on runs work with the device's context current. Whatever asks something of the
+// device goes through here, so that its loss is noticed wherever it shows first.
+func (b *Backend) on(work func() error) error {
+	err := driver.On(b.driver, b.context, work)
+	if errors.Is(err, driver.ErrDeviceLost) && !b.gone {
+		b.gone = true
+		if b.options.Lost != nil {
+			b.options.Lost(err)
+		}
+	}
+	return err
+}
 
 // Caps implements ops.Backend.
 func (b *Backend) Caps() ops.Caps {

@@ -428,7 +428,7 @@ func (p *program) giveRoutes(step *ops.Step, s *slot) {
 
 // Close implements ops.Program.
 func (p *program) Close() error {
-	return p.b.on(func() error {
+	return p.b.release(func() error {
 		errs := []error{p.b.driver.Synchronise(p.b.stream)}
 		for _, g := range p.graphs {
 			errs = append(errs, p.b.driver.DestroyGraph(g.exec))

@@ -18,6 +18,7 @@
 package sched
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -83,6 +84,7 @@ type Scheduler struct {
 	mu       sync.Mutex
 	queue    []*group // by arrived
 	closed   error    // why nothing more is taken
+	failed   error    // why nobody goes on
 	stats    Stats
 	resident time.Duration // how long streams stay, smoothed
 	inStep   []*Stream     // whom the step that runs is for
@@ -136,6 +138,16 @@ func (s *Scheduler) Close(err error) {
 	s.mu.Unlock()
 	s.poke()
 	<-s.done
+}
+
+// Fail ends every stream, running or waiting, with err, which also refuses those that
+// come later: the machine is gone. It does not wait for them.
+func (s *Scheduler) Fail(err error) {
+	s.mu.Lock()
+	s.failed = cmp.Or(s.failed, err)
+	s.closed = cmp.Or(s.closed, err)
+	s.mu.Unlock()
+	s.poke()
 }
 
 // Submit queues a request, one stream for each choice. Choices that fit in the
@@ -261,7 +273,7 @@ func (s *Scheduler) count() {
 // sweep ends the streams that must not go on, wherever they are.
 func (s *Scheduler) sweep() {
 	s.mu.Lock()
-	closed := s.closed
+	closed, failed := s.closed, s.failed
 	var queue []*group
 	for _, g := range s.queue {
 		if closed != nil || g.dead() {
@@ -270,13 +282,20 @@ func (s *Scheduler) sweep() {
 	}
 	s.mu.Unlock()
 	for _, g := range queue {
-		s.bury(g, closed)
+		if failed != nil {
+			s.bury(g, "error", failed)
+		} else {
+			s.bury(g, "cancelled", closed)
+		}
 	}
-	for _, g := range s.running {
-		s.bury(g, nil)
-	}
-	for _, g := range s.aside {
-		s.bury(g, nil)
+	for _, groups := range [2][]*group{s.running, s.aside} {
+		for _, g := range groups {
+			if failed != nil {
+				s.bury(g, "error", lost(failed))
+			} else {
+				s.bury(g, "", nil)
+			}
+		}
 	}
 	s.mu.Lock()
 	s.queue = slices.DeleteFunc(s.queue, empty)
@@ -285,16 +304,16 @@ func (s *Scheduler) sweep() {
 	s.aside = slices.DeleteFunc(s.aside, empty)
 }
 
-// bury ends those of a group that must not go on; all, where the scheduler is
-// closed to them.
-func (s *Scheduler) bury(g *group, closed error) {
-	if closed == nil && !g.dead() {
+// bury ends those of a group that must not go on; all, where there is an error for
+// the others.
+func (s *Scheduler) bury(g *group, others string, why error) {
+	if why == nil && !g.dead() {
 		return
 	}
 	for _, t := range slices.Clone(g.streams) {
 		reason, err := t.ended()
-		if reason == "" && closed != nil {
-			reason, err = "cancelled", closed
+		if reason == "" && why != nil {
+			reason, err = others, why
 		}
 		if reason != "" {
 			s.finish(g, t, reason, err)
