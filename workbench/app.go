@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
 	"github.com/roundhouse-ai/roundhouse/workbench/config"
 	"github.com/roundhouse-ai/roundhouse/workbench/term"
 )
@@ -24,6 +25,7 @@ type App struct {
 	Err *os.File // log, progress, prompts
 
 	Config  *config.Effective
+	Driver  driver.Driver // of CUDA; nil for the machine's own
 	Version Version
 	Log     *slog.Logger
 	NoColor bool

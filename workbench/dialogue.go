@@ -47,7 +47,9 @@ func (d *dialogue) run(ctx context.Context) error {
 		case err != nil:
 			return err
 		}
-		if err := d.take(ctx, line); err != nil {
+		if err := d.take(ctx, line); errors.Is(err, engine.ErrDeviceLost) {
+			return err
+		} else if err != nil {
 			d.note("%v", err)
 		}
 	}

@@ -79,7 +79,7 @@ func (a *App) open(ctx context.Context, folder Folder, report func(engine.Progre
 	defer progress.Done()
 	settings := a.Config.Engine
 	model, err := engine.Open(ctx, folder.FS, engine.Options{
-		Name: folder.Name, Device: unless(settings.Device, "auto"), Threads: settings.Threads, KV: unless(settings.KVType, "auto"), Context: settings.Context,
+		Name: folder.Name, Device: unless(settings.Device, "auto"), Driver: a.Driver, Threads: settings.Threads, KV: unless(settings.KVType, "auto"), Context: settings.Context,
 		Streams: settings.Streams, Queue: settings.Queue, CacheTokens: settings.CacheTokens, Overcommit: unless(settings.Overcommit, "off"),
 		Kernels: unless(settings.Kernels, "auto"), Numerics: unless(settings.Numerics, "auto"),
 		PrefillChunk: settings.PrefillChunk, IgnoreMemory: settings.IgnoreMemory, Synthetic: folder.Synthetic,

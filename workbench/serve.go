@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -88,7 +89,7 @@ func (a *App) serve(ctx context.Context, work func(context.Context, *engine.Mode
 		}
 		a.Log.Info("ready", "model", folder.Name, "url", url, "context", model.Info().Context, "backend", model.Info().Backend.Name)
 		fmt.Fprintln(a.Err, curl(url, folder.Name, a.Config.APIKey != ""))
-		err = work(ctx, model)
+		err = a.watched(ctx, stop, model, work)
 	} else if ctx.Err() != nil {
 		err = nil // stopped while loading, as asked
 	}
@@ -96,6 +97,28 @@ func (a *App) serve(ctx context.Context, work func(context.Context, *engine.Mode
 	err = errors.Join(err, <-served)
 	if model != nil {
 		err = errors.Join(err, model.Close())
+	}
+	return err
+}
+
+// watched calls work, and stops it and the server when the model's device is lost:
+// the streams have ended by then, their clients are told, and only a new process can
+// go on.
+func (a *App) watched(ctx context.Context, stop func(), model *engine.Model, work func(context.Context, *engine.Model) error) error {
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-model.Lost():
+			a.Log.Error("the device is lost: every answer ends, then the server", "error", model.Err())
+			stop()
+		case <-ctx.Done():
+		}
+	})
+	err := work(ctx, model)
+	stop()
+	watch.Wait()
+	if err == nil {
+		err = model.Err()
 	}
 	return err
 }

@@ -214,10 +214,11 @@ func (p *program) Submit(step *ops.Step) (ops.Ticket, error) {
 	t := &ticket{p: p, step: step, parity: p.next}
 	err := p.b.on(func() error {
 		err := p.submit(step, s, t.parity)
-		if err != nil { // what was queued before reads pinned memory that the next step fills in
-			err = errors.Join(err, p.b.driver.Synchronise(p.b.stream))
+		if err == nil || errors.Is(err, driver.ErrDeviceLost) {
+			return err
 		}
-		return err
+		// What was queued before reads pinned memory that the next step fills in.
+		return errors.Join(err, p.b.driver.Synchronise(p.b.stream))
 	})
 	if err != nil {
 		return nil, err

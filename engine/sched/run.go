@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -184,8 +185,12 @@ func (s *Scheduler) begin(w *work) (context.Context, func()) {
 	return ctx, stop
 }
 
-// lose ends every stream of a step that failed or was abandoned.
+// lose ends every stream of a step that failed or was abandoned. Of a machine that is
+// gone all are told the same.
 func (s *Scheduler) lose(w *work, err error) {
+	s.mu.Lock()
+	err = cmp.Or(s.failed, err)
+	s.mu.Unlock()
 	for _, g := range w.groups {
 		for _, t := range slices.Clone(g.streams) {
 			if reason, why := t.ended(); reason != "" {

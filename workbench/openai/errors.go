@@ -83,10 +83,12 @@ func busy(status int, code string, retry time.Duration, format string, args ...a
 	return e
 }
 
-// Ends of the work context, told to streams that are cut off by them.
+// Ends of all work, told to streams that are cut off by them.
 var (
 	errShutdown = busy(http.StatusServiceUnavailable, "shutting_down", 10*time.Second,
 		"the server is shutting down: send the request again in a moment")
+	errLost = busy(http.StatusServiceUnavailable, "device_lost", 10*time.Second,
+		"the GPU was lost, and with it all answers in the making; the server ends: send the request again when it is back")
 	errGone = failure(499, "client_closed_request", "the client closed the connection")
 )
 
@@ -103,6 +105,8 @@ func toError(ctx context.Context, err error) *Error {
 	switch {
 	case errors.As(err, &known):
 		return known
+	case errors.Is(err, engine.ErrDeviceLost):
+		return errLost
 	case errors.As(context.Cause(ctx), &known): // shutdown
 		return known
 	case ctx.Err() != nil:

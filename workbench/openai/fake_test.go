@@ -68,6 +68,7 @@ type fake struct {
 	pieces []string // instead of answer: the texts of the tokens
 	fail   error    // returned after the answer
 	full   error    // returned at once
+	lost   error    // what Err returns
 	broken bool     // panics before the answer
 	breaks bool     // panics after the answer
 	hang   chan struct{}
@@ -101,6 +102,7 @@ func (f *fake) Info() engine.Info               { return f.info }
 func (f *fake) Tokenizer() *tokenizer.Tokenizer { return f.tokenizer }
 func (f *fake) Template() *chat.Template        { return f.template }
 func (f *fake) SpecialTokens() *chat.Map        { return chat.NewMap() }
+func (f *fake) Err() error                      { return f.lost }
 
 func (f *fake) last() engine.Request {
 	f.mu.Lock()

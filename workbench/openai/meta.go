@@ -63,6 +63,9 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
 	model, progress, stopping := s.model, s.progress, s.stopping
 	s.mu.RUnlock()
 	switch {
+	case model != nil && model.Err() != nil:
+		w.Header().Set("Retry-After", "10")
+		writeJSON(w, http.StatusServiceUnavailable, map[string]any{"status": "device_lost"})
 	case stopping:
 		w.Header().Set("Retry-After", "10")
 		writeJSON(w, http.StatusServiceUnavailable, map[string]any{"status": "stopping"})

@@ -41,6 +41,7 @@ type Model interface {
 	Tokenizer() *tokenizer.Tokenizer // nil if there is none
 	Template() *chat.Template        // nil if there is none
 	SpecialTokens() *chat.Map        // bos_token and its kin, for the template
+	Err() error                      // why it makes nothing any more: engine.ErrDeviceLost, or nil
 }
 
 // Config of a Server. The zero value serves with the defaults named here.
@@ -233,6 +234,8 @@ func (s *Server) current() (Model, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	switch {
+	case s.model != nil && s.model.Err() != nil:
+		return nil, errLost
 	case s.stopping:
 		return nil, errShutdown
 	case s.model == nil:

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -446,5 +447,42 @@ func TestShutdown(t *testing.T) {
 				t.Errorf("a request after the end: %v", err)
 			}
 		})
+	}
+}
+
+// A lost device ends answers with a code of its own, in a last event where a stream
+// has begun, and what is asked afterwards gets the same.
+func TestDeviceLost(t *testing.T) {
+	lost := fmt.Errorf("the stream's state is lost: %w", engine.ErrDeviceLost)
+	for _, path := range []string{"/v1/chat/completions", "/v1/completions"} {
+		body := hello
+		if path == "/v1/completions" {
+			body = `{"model":"org/fake","prompt":"hi"}`
+		}
+		m := newFake(t, plainTemplate)
+		m.fail = lost
+		_, web := newTest(t, m, Config{})
+		status, data := post(t, web.URL+path, body)
+		e := wantError(t, status, data, 503, "device_lost")
+		if e.Type != "server_error" || strings.Contains(e.Message, "state") {
+			t.Errorf("%s: %+v", path, e)
+		}
+		status, data = post(t, web.URL+path, strings.Replace(body, "{", `{"stream":true,`, 1))
+		told, done := events(t, data)
+		if status != 200 || done {
+			t.Errorf("%s: the stream has status %d, ends %t", path, status, done)
+		}
+		wantError(t, 503, []byte(told[len(told)-1]), 503, "device_lost")
+	}
+	m := newFake(t, plainTemplate)
+	m.lost = lost
+	s, web := newTest(t, m, Config{})
+	s.stopping = true // which comes next, and is no better reason
+	for _, stream := range []string{"", `"stream":true,`} {
+		status, data := post(t, web.URL+"/v1/chat/completions", strings.Replace(hello, "{", "{"+stream, 1))
+		wantError(t, status, data, 503, "device_lost")
+	}
+	if status, data := get(t, web.URL+"/health", nil); status != 503 || !strings.Contains(string(data), `"device_lost"`) {
+		t.Errorf("/health: %d %s", status, data)
 	}
 }

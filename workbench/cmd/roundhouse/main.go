@@ -16,6 +16,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
 	"github.com/roundhouse-ai/roundhouse/workbench"
 	"github.com/roundhouse-ai/roundhouse/workbench/config"
 )
@@ -31,10 +33,11 @@ const (
 	exitDeviceLost = 70
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() { os.Exit(run(os.Args[1:], nil)) }
 
-// run parses arguments, runs the verb and returns the exit code.
-func run(args []string) int {
+// run parses arguments, runs the verb and returns the exit code. d is the driver of
+// CUDA, nil for the machine's own.
+func run(args []string, d driver.Driver) int {
 	grammar := new(cli)
 	parser, err := newParser(grammar)
 	if err != nil {
@@ -46,7 +49,7 @@ func run(args []string) int {
 	}
 	parsed, err := parser.Parse(args)
 	if err == nil {
-		err = parsed.Run(&environment{cli: grammar, parsed: parsed, background: context.Background()})
+		err = parsed.Run(&environment{cli: grammar, parsed: parsed, background: context.Background(), driver: d})
 	} else {
 		err = workbench.UsageError{Err: err}
 	}
@@ -67,13 +70,12 @@ func report(err error) int {
 
 func exitCode(err error) int {
 	var usage workbench.UsageError
-	var lost interface{ DeviceLost() bool }
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, &lost) && lost.DeviceLost():
+	case errors.Is(err, engine.ErrDeviceLost):
 		return exitDeviceLost
 	default:
 		return exitFailed
@@ -100,6 +102,7 @@ type environment struct {
 	cli        *cli
 	parsed     *kong.Context
 	background context.Context
+	driver     driver.Driver
 }
 
 // sources are the configuration's sources as this command line names them.
@@ -140,7 +143,7 @@ func (e *environment) app() (*workbench.App, error) {
 
 // plain is an app without a configuration.
 func (e *environment) plain() *workbench.App {
-	return &workbench.App{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: workbench.NewVersion(version), NoColor: e.cli.NoColor}
+	return &workbench.App{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Driver: e.driver, Version: workbench.NewVersion(version), NoColor: e.cli.NoColor}
 }
 
 // with loads the configuration and runs a verb.

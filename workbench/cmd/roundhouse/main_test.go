@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
 	"github.com/roundhouse-ai/roundhouse/workbench"
 	"github.com/roundhouse-ai/roundhouse/workbench/config"
 )
@@ -25,7 +26,7 @@ var update = flag.Bool("update", false, "write the help texts to testdata/help")
 
 // The test binary is also the program: scripts and tests find it in PATH.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"roundhouse": main})
+	testscript.Main(m, map[string]func(){"roundhouse": main, losing: mainLosing})
 }
 
 func TestScripts(t *testing.T) {
@@ -159,16 +160,12 @@ func TestGrammar(t *testing.T) {
 	}
 }
 
-type lostDevice struct{ error }
-
-func (lostDevice) DeviceLost() bool { return true }
-
 func TestExitCodes(t *testing.T) {
 	for want, err := range map[int]error{
 		0:  nil,
 		1:  fmt.Errorf("wrapped: %w", workbench.ErrFindings),
 		2:  fmt.Errorf("wrapped: %w", workbench.UsageError{Err: errors.New("x")}),
-		70: fmt.Errorf("wrapped: %w", lostDevice{errors.New("x")}),
+		70: fmt.Errorf("wrapped: %w", &driver.Error{Code: driver.IllegalAddress, Call: "cuEventSynchronize"}),
 	} {
 		if got := exitCode(err); got != want {
 			t.Errorf("%v exits with %d, want %d", err, got, want)

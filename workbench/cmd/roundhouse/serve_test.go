@@ -27,7 +27,6 @@ type process struct {
 
 	mu     sync.Mutex
 	stderr bytes.Buffer
-	ended  chan error
 }
 
 func (p *process) Write(b []byte) (int, error) {
@@ -45,8 +44,14 @@ func (p *process) errors() string {
 // start runs the program until it has printed its URL. The test's end kills it.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
+	return startAs(t, "roundhouse", args...)
+}
+
+// startAs is start for a program by another name.
+func startAs(t *testing.T, program string, args ...string) *process {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	p := &process{t: t, cmd: exec.CommandContext(ctx, "roundhouse", args...), ended: make(chan error, 1)}
+	p := &process{t: t, cmd: exec.CommandContext(ctx, program, args...)}
 	p.cmd.Stderr = p
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {

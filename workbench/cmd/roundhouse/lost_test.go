@@ -1,0 +1,107 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/drivertest"
+)
+
+// losing is the program on a GPU that is lost with the step whose number
+// $LOSE_AT_STEP is.
+const losing = "roundhouse-losing"
+
+func mainLosing() {
+	at, err := strconv.Atoi(os.Getenv("LOSE_AT_STEP"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "LOSE_AT_STEP:", err)
+		os.Exit(exitUsage)
+	}
+	fake, err := drivertest.New(drivertest.Options{})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(exitFailed)
+	}
+	os.Exit(run(os.Args[1:], &losingDriver{Fake: fake, left: at}))
+}
+
+// losingDriver counts the steps that decode: each replays one graph.
+type losingDriver struct {
+	*drivertest.Fake
+	left int
+}
+
+func (d *losingDriver) Replay(g driver.Graph, s driver.Stream) error {
+	if d.left--; d.left == 0 {
+		d.Fail(1, driver.IllegalAddress)
+	}
+	return d.Fake.Replay(g, s)
+}
+
+// When the GPU is lost in the middle of a step, a stream that has begun ends with an
+// event that says so, who waits gets a 503, and the program ends with code 70.
+func TestServeLosesItsDevice(t *testing.T) {
+	t.Setenv("LOSE_AT_STEP", "5")
+	p := startAs(t, losing, "serve", "--listen", ":0", "--device", "cuda", "--context", "256", "--streams", "1")
+	p.ready()
+	request := `{"model":"demo","prompt":"Once","max_tokens":200,"ignore_eos":true`
+	first, err := http.Post(p.url+"/v1/completions", "application/json", strings.NewReader(request+`,"stream":true}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Body.Close()
+	var others sync.WaitGroup
+	for range 2 { // they wait for the one place, or come too late
+		others.Go(func() {
+			answer, err := http.Post(p.url+"/v1/completions", "application/json", strings.NewReader(request+"}"))
+			if err != nil {
+				return // the server has ended
+			}
+			defer answer.Body.Close()
+			text, err := io.ReadAll(answer.Body)
+			if err != nil || answer.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(text), `"code":"device_lost"`) {
+				t.Errorf("who waits gets %s: %s, %v", answer.Status, text, err)
+			}
+		})
+	}
+	text, err := io.ReadAll(first.Body)
+	if err != nil || first.StatusCode != http.StatusOK || !strings.Contains(string(text), `"text":"`) ||
+		!strings.Contains(string(text), `"code":"device_lost"`) || strings.Contains(string(text), "[DONE]") {
+		t.Errorf("the stream is %s: %s, %v", first.Status, text, err)
+	}
+	others.Wait()
+	if rest, code := p.wait(); rest != "" || code != exitDeviceLost {
+		t.Errorf("ended with %d after printing %q\n%s", code, rest, p.errors())
+	}
+	lines := strings.Split(strings.TrimSpace(p.errors()), "\n")
+	if last := lines[len(lines)-1]; !strings.HasPrefix(last, "roundhouse: ") || !strings.Contains(last, "device lost; start the process again") {
+		t.Errorf("the last line is %q", last)
+	}
+}
+
+// So do the other verbs that make tokens.
+func TestVerbsLoseTheirDevice(t *testing.T) {
+	for _, args := range [][]string{
+		{"chat", "--once", "Hello", "--context", "256"},
+		{"chat", "--context", "256"},
+		{"bench", "--lengths", "8", "--batches", "1", "--tokens", "8", "--time", "1ms", "--context", "64", "--threads", "1"},
+	} {
+		command := exec.Command(losing, append(args, "--device", "cuda")...)
+		command.Env = append(os.Environ(), "LOSE_AT_STEP=3")
+		command.Stdin = strings.NewReader("Hello\nHello again\n")
+		out, _ := command.CombinedOutput() // the code tells
+		if code := command.ProcessState.ExitCode(); code != exitDeviceLost || strings.Count(string(out), "device lost") != 1 {
+			t.Errorf("%v ended with %d: %s", args, code, out)
+		}
+	}
+}
