@@ -139,7 +139,8 @@ func TestErrorsOfEnvironmentAndFlags(t *testing.T) {
 	if err == nil || err.Error() != "--threads: -4 is outside 0 to 4096" {
 		t.Errorf("got %v", err)
 	}
-	e, err := Load(Sources{Dir: t.TempDir(), Environ: []string{"ROUNDHOUSE_LISTN=:1", "ROUNDHOUSE_PORT=tcp://10.0.0.1:80", "ROUNDHOUSE_SHARED=/x"}})
+	e, err := Load(Sources{Dir: t.TempDir(), Environ: []string{"ROUNDHOUSE_LISTN=:1", "ROUNDHOUSE_PORT=tcp://10.0.0.1:80",
+		"ROUNDHOUSE_SHARED=/x", "ROUNDHOUSE_SOAK=1m", "ROUNDHOUSE_GPU=1", "ROUNDHOUSE_HOST_KERNELS=asan", "ROUNDHOUSE_KERNELS=/x"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -155,14 +155,20 @@ func readFile(path string) ([]byte, error) {
 	return data, nil
 }
 
-// otherVariables are ROUNDHOUSE_ names that are not settings.
-var otherVariables = []string{envPrefix + "SHARED"}
+// reserved are ROUNDHOUSE_ names that are no settings and mean something elsewhere.
+var reserved = []string{
+	envPrefix + "SHARED",       // tests: the folder of models and goldens
+	envPrefix + "SOAK",         // tests: how long the load runs
+	envPrefix + "GPU",          // tests: 1 runs them on the machine's GPU
+	envPrefix + "HOST_KERNELS", // tests: 1 or asan runs the kernels' sources on the CPU
+	envPrefix + "KERNELS",      // the CUDA engine: a folder of images in place of those compiled in
+}
 
 func (e *Effective) environment(environ []string) error {
 	var errs []error
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(name, envPrefix) || slices.Contains(otherVariables, name) {
+		if !strings.HasPrefix(name, envPrefix) || slices.Contains(reserved, name) {
 			continue
 		}
 		s, ok := settingByEnv(name)
