@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/drivertest"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 )
 
@@ -91,7 +92,7 @@ func (g *gqa) pool(n int, kind ops.Type) pair {
 		v := float32(g.random.NormFloat64())
 		switch bits := math.Float32bits(v); kind {
 		case ops.F16:
-			raw = append(raw, bytesOf([]uint16{halfBits(float32(math.Copysign(max(math.Abs(float64(v)), 1e-3), float64(v))))})...)
+			raw = append(raw, bytesOf([]uint16{drivertest.RoundHalf(v)})...)
 		case ops.BF16:
 			raw = append(raw, bytesOf([]uint16{uint16(bits >> 16)})...)
 		default:

@@ -7,7 +7,6 @@ import (
 
 	"github.com/roundhouse-ai/roundhouse/engine/cuda/drivertest"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
-	"github.com/roundhouse-ai/roundhouse/kernels"
 )
 
 // mixtureShape is the experts of a layer. One whose experts have several bits is for
@@ -133,7 +132,7 @@ func (w *mixtureTwin) inputs(rows int) (in mixtureInputs) {
 	}
 	in.normed, in.x, in.gate = some(w.rows, w.hidden, 1), some(w.rows, w.hidden, 1), some(w.rows, 1, 1)
 	for i, v := range in.normed { // as half activations can hold them
-		in.normed[i] = ops.Half(drivertest.Half(v*kernels.HalfScale)) / kernels.HalfScale
+		in.normed[i] = drivertest.FromActivation(drivertest.ToActivation(v))
 	}
 	for layer := range in.logits {
 		in.logits[layer] = some(w.rows, w.experts, 2)
@@ -153,7 +152,7 @@ func (w *mixtureTwin) run(in mixtureInputs, step *ops.Step) {
 	if w.device.fast {
 		halves := make([]uint16, len(in.normed))
 		for i, v := range in.normed {
-			halves[i] = drivertest.Half(v * kernels.HalfScale)
+			halves[i] = drivertest.ToActivation(v)
 		}
 		w.check(w.device.Write(w.half, bytesOf(halves)))
 	}

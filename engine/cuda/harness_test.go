@@ -234,7 +234,7 @@ func (w *twin) gptq(name string, k, n, bits, group int) *ops.Matrix {
 	spread := math.Sqrt(float64(k)) * float64(int(1)<<bits) / math.Sqrt(12)
 	scales := make([]uint16, (k+group-1)/group*n)
 	for i := range scales {
-		scales[i] = halfBits(float32((.5 + w.random.Float64()) / spread))
+		scales[i] = drivertest.RoundHalf(float32((.5 + w.random.Float64()) / spread))
 	}
 	return &ops.Matrix{Name: name, K: k, N: n, Layout: ops.GPTQ, Bits: bits, Group: group,
 		Weight: ops.Extent{Data: bytesOf(words)}, Scales: ops.Extent{Data: bytesOf(scales)}}
@@ -256,12 +256,6 @@ func (w *twin) expert(name string, hidden, width, bits, group int) ops.Expert {
 		Up:   w.gptq(name+".up", hidden, width, bits, group),
 		Down: w.gptq(name+".down", width, hidden, bits, group),
 	}
-}
-
-// halfBits rounds a number of normal size to fp16, towards zero.
-func halfBits(v float32) uint16 {
-	bits := math.Float32bits(v)
-	return uint16(bits>>31<<15 | ((bits>>23&255)-112)<<10 | bits>>13&1023)
 }
 
 // bytesOf is the memory of a slice of numbers.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/drivertest"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 )
 
@@ -124,7 +125,7 @@ func (w linearTwin) floating(name string, k, n int, t ops.Type) *ops.Matrix {
 	values, halves := make([]float32, k*n), make([]uint16, k*n)
 	for i := range values {
 		values[i] = float32(w.random.NormFloat64() / math.Sqrt(float64(k)))
-		halves[i] = halfBits(values[i] + float32(math.Copysign(1e-3, float64(values[i]))))
+		halves[i] = drivertest.RoundHalf(values[i])
 	}
 	m.Weight.Data = bytesOf(values)
 	if t == ops.F16 {

@@ -52,7 +52,7 @@ func sameSlabs(t *testing.T, b *Backend, s slabs, outputs func(slab, g int) (*op
 				m.Tile(want, 0, m.K, n, n+1)
 				for k, v := range want {
 					if m.Layout == ops.Dense {
-						want[k] = ops.Half(drivertest.Half(v))
+						want[k] = ops.Half(drivertest.RoundHalf(v))
 					}
 				}
 			}
@@ -75,7 +75,7 @@ func (w *twin) samples() []*ops.Matrix {
 	for _, t := range []ops.Type{ops.F16, ops.F32} {
 		m := &ops.Matrix{Name: t.String(), K: 64, N: 35, Layout: ops.Dense, Type: t, Bits: int(t.Size() * 8)}
 		for range m.K * m.N {
-			half := halfBits(float32(w.random.NormFloat64()))
+			half := drivertest.RoundHalf(float32(w.random.NormFloat64()))
 			if t == ops.F16 {
 				m.Weight.Data = binary.LittleEndian.AppendUint16(m.Weight.Data, half)
 			} else {

@@ -71,8 +71,8 @@ func (s *stand) launch(p pass, work func(p *pass) error) {
 func (s *stand) activations(n int, scale float64) (stored []uint16, values []float32) {
 	normal := s.normal(scale)
 	for i := range n {
-		h := drivertest.Half(normal(i) * kernels.HalfScale)
-		stored, values = append(stored, h), append(values, ops.Half(h)/kernels.HalfScale)
+		h := drivertest.ToActivation(normal(i))
+		stored, values = append(stored, h), append(values, drivertest.FromActivation(h))
 	}
 	return stored, values
 }
@@ -91,7 +91,7 @@ func packed(bits, k, count int, of func(slab, g int) (m *ops.Matrix, n int)) (sl
 		if bits == 16 {
 			m.Row(values, n)
 			for j, v := range values {
-				binary.LittleEndian.PutUint16(to[drivertest.HalfAt(g, j):], drivertest.Half(v))
+				binary.LittleEndian.PutUint16(to[drivertest.HalfAt(g, j):], drivertest.RoundHalf(v))
 			}
 			continue
 		}

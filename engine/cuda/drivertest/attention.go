@@ -96,21 +96,12 @@ func store(m Memory, at uint64, kind ops.Type, values []float32) error {
 	stored, err := Slice[uint16](m, at, len(values))
 	for i := range stored {
 		if kind == ops.F16 {
-			stored[i] = toHalf(values[i] / kernels.HalfScale)
+			stored[i] = roundSaturated(values[i])
 		} else {
-			stored[i] = bfloat16Of(values[i])
+			stored[i] = roundBFloat16(values[i])
 		}
 	}
 	return err
-}
-
-// bfloat16Of rounds to the nearest bfloat16, ties to even.
-func bfloat16Of(v float32) uint16 {
-	bits := math.Float32bits(v)
-	if v != v {
-		return 0x7fff
-	}
-	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
 }
 
 // rotate is the norms, the rotation and the append, in fp64.
@@ -257,7 +248,7 @@ func output(m Memory, out, half, gate uint64, values []float32) error {
 	}
 	stored, halfErr := Slice[uint16](m, half, len(values))
 	for i := range stored {
-		stored[i] = toHalf(values[i])
+		stored[i] = ToActivation(values[i])
 	}
 	return errors.Join(err, halfErr)
 }

@@ -297,7 +297,7 @@ func (d *delta) norm(row int) {
 	half, err := Slice[uint16](d.m, d.Half+2*uint64(row*d.wide), d.wide)
 	d.err = errors.Join(d.err, err)
 	for i := range half {
-		half[i] = halfActivation(out[i])
+		half[i] = ToActivation(out[i])
 	}
 }
 
@@ -312,9 +312,4 @@ func columns(m Memory, a kernels.ColumnsArgs) error {
 		copy(dst, src)
 	}
 	return nil
-}
-
-// halfActivation is v as fast kernels keep it: scaled, saturated.
-func halfActivation(v float32) uint16 {
-	return Half(max(-65504, min(65504, v*kernels.HalfScale)))
 }

@@ -2,7 +2,6 @@ package drivertest
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 	"github.com/roundhouse-ai/roundhouse/kernels"
@@ -68,7 +67,7 @@ func stored(m Memory, dst []float32, at uint64, t ops.Type, first int) error {
 		case ops.F16:
 			dst[i] = ops.Half(v)
 		case ops.BF16:
-			dst[i] = math.Float32frombits(uint32(v) << 16)
+			dst[i] = ops.BFloat16(v)
 		default:
 			return fmt.Errorf("a dense tensor of %v", t)
 		}

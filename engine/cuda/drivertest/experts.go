@@ -438,16 +438,6 @@ func (w slabWeights) outputs(m Memory, id int, x []float64) ([]float32, error) {
 	return out, nil
 }
 
-// activations are n half activations at an address.
-func activations(m Memory, at uint64, n int) ([]float64, error) {
-	stored, err := Slice[uint16](m, at, n)
-	x := make([]float64, len(stored))
-	for i, h := range stored {
-		x[i] = float64(fromHalf(h))
-	}
-	return x, err
-}
-
 func slabGateUp(m Memory, l driver.Launch, a kernels.ExpertsArgs) error {
 	k, hidden := int(a.K), int(a.Hidden)
 	if want := a.SharedCount + a.K*a.Count; l.Grid[0] != want {
@@ -461,7 +451,7 @@ func slabGateUp(m Memory, l driver.Launch, a kernels.ExpertsArgs) error {
 		if place.Slot < 0 {
 			continue
 		}
-		x, err := activations(m, a.X+2*uint64(row*hidden), hidden)
+		x, err := activations[float64](m, a.X+2*uint64(row*hidden), hidden)
 		if err != nil {
 			return err
 		}
@@ -481,7 +471,7 @@ func slabGateUp(m Memory, l driver.Launch, a kernels.ExpertsArgs) error {
 			}
 			for n := range h {
 				at := n/8*16 + n%8
-				h[n] = toHalf(silu(both[at]) * both[at+8])
+				h[n] = ToActivation(silu(both[at]) * both[at+8])
 			}
 		}
 	}
@@ -499,7 +489,7 @@ func slabDown(m Memory, l driver.Launch, a kernels.ExpertsArgs) error {
 			if rank == k {
 				w, id = slabWeights{a.SharedDown, 0, int(a.SharedDownBits), int(a.SharedDownStride), int(a.SharedInner), int(l.Grid[0])}, 0
 			}
-			h, err := activations(m, a.H+2*uint64((row*(k+1)+rank)*int(a.Width)), w.inputs)
+			h, err := activations[float64](m, a.H+2*uint64((row*(k+1)+rank)*int(a.Width)), w.inputs)
 			if err != nil {
 				return nil, err
 			}

@@ -130,10 +130,10 @@ func linearNormed(m Memory, a kernels.LinearArgs) error {
 			return err
 		}
 		for i, v := range y {
-			h := toHalf(v)
-			y[i] = fromHalf(h)
+			h := ToActivation(v)
+			y[i] = FromActivation(h)
 			if a.Low != 0 {
-				y[i] += fromHalf(toHalf(v - y[i]))
+				y[i] += FromActivation(ToActivation(v - y[i]))
 			}
 		}
 		if err := slabRow(m, a, kernels.Wanted{Row: r, To: r}, y); err != nil {
@@ -150,12 +150,12 @@ func halves(m Memory, a kernels.LinearArgs, row int32) ([]float32, error) {
 		if plane == 0 {
 			continue
 		}
-		h, err := Slice[uint16](m, plane+2*uint64(row)*uint64(a.K), len(x))
+		values, err := activations[float32](m, plane+2*uint64(row)*uint64(a.K), len(x))
 		if err != nil {
 			return nil, err
 		}
-		for i, v := range h {
-			x[i] += fromHalf(v)
+		for i, v := range values {
+			x[i] += v
 		}
 	}
 	return x, nil

@@ -11,7 +11,7 @@ import (
 // them: codes times their scale, in fp16.
 func (s slabs) rounded(dst []float32, n int) {
 	for k := range dst {
-		dst[k] = ops.Half(Half(s.scale(n, k) * s.value(n, k)))
+		dst[k] = ops.Half(RoundHalf(s.scale(n, k) * s.value(n, k)))
 	}
 }
 
@@ -38,16 +38,6 @@ func dot(w, x []float32) float32 {
 	return sum
 }
 
-// halfRow is n half activations at an address.
-func halfRow(m Memory, at uint64, n int) ([]float32, error) {
-	stored, err := Slice[uint16](m, at, n)
-	values := make([]float32, len(stored))
-	for i, h := range stored {
-		values[i] = fromHalf(h)
-	}
-	return values, err
-}
-
 func linearPrefill(m Memory, a kernels.LinearArgs) error {
 	rows, err := places(m, a.Wanted, int(a.Rows))
 	if err != nil {
@@ -64,7 +54,7 @@ func linearPrefill(m Memory, a kernels.LinearArgs) error {
 			if plane == 0 {
 				continue
 			}
-			values, err := halfRow(m, plane+2*uint64(row.Row)*uint64(a.K), int(a.K))
+			values, err := activations[float32](m, plane+2*uint64(row.Row)*uint64(a.K), int(a.K))
 			if err != nil {
 				return err
 			}

@@ -92,7 +92,7 @@ func grouped(m Memory, l driver.Launch, a kernels.MoeArgs, put func(place, slab,
 				}
 				from = source[0]
 			}
-			if x[i], err = halfRow(m, a.X+2*uint64(from)*uint64(a.XStride), int(k)); err != nil {
+			if x[i], err = activations[float32](m, a.X+2*uint64(from)*uint64(a.XStride), int(k)); err != nil {
 				return err
 			}
 		}
@@ -115,7 +115,7 @@ func moeGateUp(m Memory, l driver.Launch, a kernels.MoeArgs) error {
 			errs = append(errs, err)
 			return
 		}
-		h[0] = toHalf(gate / (1 + float32(math.Exp(-float64(gate)))) * up)
+		h[0] = ToActivation(gate / (1 + float32(math.Exp(-float64(gate)))) * up)
 	})
 	return errors.Join(append(errs, err)...)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"math"
 
-	"github.com/roundhouse-ai/roundhouse/engine/ops"
 	"github.com/roundhouse-ai/roundhouse/kernels"
 )
 
@@ -64,9 +63,9 @@ func writeNormed(m Memory, a kernels.RMSNormArgs, row uint64, y []float32) error
 			return err
 		}
 		for i, v := range y {
-			out[i] = toHalf(v)
+			out[i] = ToActivation(v)
 			if plane.low {
-				out[i] = toHalf(v - fromHalf(out[i]))
+				out[i] = ToActivation(v - FromActivation(out[i]))
 			}
 		}
 	}
@@ -80,15 +79,3 @@ func normHalf(m Memory, a kernels.RMSNormArgs) error {
 	}
 	return rmsNorm(m, a)
 }
-
-// toHalf makes v a half activation: scaled, saturated; a NaN stays one.
-func toHalf(v float32) uint16 {
-	v *= kernels.HalfScale
-	if v == v {
-		v = max(-65504, min(65504, v))
-	}
-	return Half(v)
-}
-
-// fromHalf is the value that a half activation stands for.
-func fromHalf(h uint16) float32 { return ops.Half(h) / kernels.HalfScale }

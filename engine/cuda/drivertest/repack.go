@@ -161,32 +161,13 @@ func (r repack) dense() error {
 		if err != nil {
 			return err
 		}
-		half := Half(v)
+		half := RoundHalf(v)
 		if half&0x7c00 == 0x7c00 {
 			*r.overflow = max(*r.overflow, r.Tensor)
 		}
 		binary.LittleEndian.PutUint16(data[HalfAt(g, i%k):], half)
 	}
 	return nil
-}
-
-// Half rounds to fp16, to nearest even as __float2half_rn does: infinite from
-// 65520 on.
-func Half(v float32) uint16 {
-	bits := math.Float32bits(v)
-	sign := uint16(bits >> 16 & 0x8000)
-	magnitude := math.Abs(float64(v))
-	switch {
-	case v != v:
-		return sign | 0x7fff
-	case magnitude >= 65520:
-		return sign | 0x7c00
-	case magnitude < 1.0/(1<<14): // subnormal: units of 2^-24
-		return sign | uint16(math.RoundToEven(magnitude*(1<<24)))
-	}
-	_, exponent := math.Frexp(magnitude) // magnitude = [0.5, 1) * 2^exponent
-	units := uint16(math.RoundToEven(math.Ldexp(magnitude, 11-exponent)))
-	return sign | uint16(exponent+13)<<10 + units // 1024 <= units <= 2048 carries into the exponent
 }
 
 func repackRandom(m Memory, a kernels.RandomArgs) error {
@@ -253,7 +234,7 @@ func (p randomPiece) make(i int) error {
 		}
 		return err
 	}
-	offset, half := 2*i, Half(p.value(i))
+	offset, half := 2*i, RoundHalf(p.value(i))
 	switch p.Kind {
 	case kernels.RandomValues:
 		if ops.Type(p.Type) == ops.BF16 {
