@@ -22,13 +22,12 @@ func machineFor(o *Options, lost func(error)) (b ops.Backend, note string, err e
 	}
 	if kind != "cpu" {
 		b, err := openCUDA(o, ordinal, lost)
-		switch {
-		case err == nil:
+		if err == nil {
 			return b, "", nil
-		case kind == "cuda" || !errors.Is(err, driver.ErrNoDevice) && !errors.Is(err, cuda.ErrOldDevice):
-			return nil, "", fmt.Errorf("%w; --device cpu runs without a GPU", err)
 		}
-		note = "running on the CPU: " + err.Error()
+		if note, err = orCPU(kind, err); err != nil {
+			return nil, "", err
+		}
 	}
 	if o.KV != "" && o.KV != "f32" {
 		return nil, "", fmt.Errorf("KV pages of type %q: the CPU keeps f32", o.KV)
@@ -38,6 +37,33 @@ func machineFor(o *Options, lost func(error)) (b ops.Backend, note string, err e
 		return nil, "", err // not a nil *cpu.Backend in an interface
 	}
 	return host, note, nil
+}
+
+// orCPU says why the CPU takes over from a device that cannot be used, or that it does
+// not: where the device was named, or is there and only needs something done.
+func orCPU(kind string, err error) (note string, _ error) {
+	if kind == "cuda" || !errors.Is(err, driver.ErrNoDevice) && !errors.Is(err, cuda.ErrOldDevice) {
+		return "", fmt.Errorf("%w; --device cpu runs without a GPU", err)
+	}
+	return "running on the CPU: " + err.Error(), nil
+}
+
+// FindGPU describes the GPU that a model would run on with these options; nil for the
+// CPU. It opens nothing, and its errors are those of Open.
+func FindGPU(o Options) (*driver.Properties, error) {
+	kind, ordinal, err := parseDevice(o.Device)
+	if err != nil || kind == "cpu" {
+		return nil, err
+	}
+	d, err := openDriver(&o)
+	if err == nil {
+		var p driver.Properties
+		if p, err = cuda.Find(d, ordinal); err == nil {
+			return &p, nil
+		}
+	}
+	_, err = orCPU(kind, err)
+	return nil, err
 }
 
 // parseDevice reads "", "auto", "cpu", "cuda" or "cuda:N".
@@ -57,12 +83,9 @@ func parseDevice(name string) (kind string, ordinal int, err error) {
 }
 
 func openCUDA(o *Options, ordinal int, lost func(error)) (ops.Backend, error) {
-	d := o.Driver
-	if d == nil {
-		var err error
-		if d, err = driver.Open(); err != nil {
-			return nil, err
-		}
+	d, err := openDriver(o)
+	if err != nil {
+		return nil, err
 	}
 	b, err := cuda.New(d, cuda.Options{Device: ordinal, Numerics: cuda.Numerics(o.Numerics), Kernels: o.Kernels, Streams: o.Streams, Lost: lost})
 	if err != nil {
@@ -75,6 +98,13 @@ func openCUDA(o *Options, ordinal int, lost func(error)) (ops.Backend, error) {
 func gpuOf(b ops.Backend) *cuda.Backend {
 	device, _ := b.(*cuda.Backend)
 	return device
+}
+
+func openDriver(o *Options) (driver.Driver, error) {
+	if o.Driver != nil {
+		return o.Driver, nil
+	}
+	return driver.Open()
 }
 
 // kvType is how keys and values are kept: as asked for, else fp16 where activations

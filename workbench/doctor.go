@@ -125,7 +125,10 @@ func (a *App) diagnose(ctx context.Context) (*Doctor, error) {
 	}
 	gpus := machine.FindNVIDIA()
 	d.Hardware.Bandwidth, d.Hardware.NVIDIA = &bandwidth, &gpus
-	d.Plan = a.plan(len(d.Hardware.NVIDIA.Devices) > 0)
+	if d.Plan, err = a.plan(); err != nil {
+		d.Plan.Engine = "nothing: see the problem"
+		d.Problems = append(d.Problems, err.Error())
+	}
 	watch := machine.Watch()
 	defer func() {
 		d.Memory = watch()

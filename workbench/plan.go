@@ -5,10 +5,13 @@ import (
 	"runtime"
 	"strings"
 
-	"golang.org/x/sys/cpu"
+	features "golang.org/x/sys/cpu"
 
-	engines "github.com/roundhouse-ai/roundhouse/engine/cpu"
+	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/engine/cpu"
 	"github.com/roundhouse-ai/roundhouse/engine/cpu/simd"
+	"github.com/roundhouse-ai/roundhouse/engine/cuda"
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 	"github.com/roundhouse-ai/roundhouse/workbench/machine"
 	"github.com/roundhouse-ai/roundhouse/workbench/term"
@@ -17,31 +20,43 @@ import (
 // Plan says what will run where.
 type Plan struct {
 	Engine  string `json:"engine"`
-	Threads int    `json:"threads"`
+	GPU     bool   `json:"gpu"`
+	Threads int    `json:"threads"` // of the CPU engine
 	Kernels string `json:"kernels"`
 	Why     string `json:"why"` // these kernels
 }
 
-// plan is what the settings and the machine, with or without NVIDIA devices, come to.
-func (a *App) plan(nvidia bool) Plan {
+// plan is what the settings and the machine come to.
+func (a *App) plan() (Plan, error) {
+	gpu, err := a.gpu()
+	if err != nil {
+		return Plan{}, err
+	}
 	settings := a.Config.Engine
-	p := Plan{Threads: settings.Threads}
+	p := Plan{GPU: gpu != nil, Threads: settings.Threads}
 	if p.Threads == 0 {
 		p.Threads = runtime.GOMAXPROCS(0)
+	}
+	if p.GPU {
+		p.Engine = fmt.Sprintf("all of the model on the GPU, %s", gpu.Name)
+		p.Kernels, p.Why = fmt.Sprintf("sm_%d", gpu.Arch), fmt.Sprintf("the device has compute capability %d.%d", gpu.Arch/10, gpu.Arch%10)
+		switch {
+		case settings.Kernels != "auto":
+			p.Kernels, p.Why = settings.Kernels, a.Config.Origin("engine.kernels").String()+" says so"
+		case settings.Numerics == string(cuda.Exact):
+			p.Kernels, p.Why = "generic", "exact numerics, as "+a.Config.Origin("engine.numerics").String()+" says"
+		}
+		return p, nil
+	}
+	p.Engine = fmt.Sprintf("all of the model on the CPU, %d threads", p.Threads)
+	if settings.Device != "auto" {
+		p.Engine += ", as " + a.Config.Origin("engine.device").String() + " says"
 	}
 	p.Kernels, p.Why = simd.Best().String(), whyBest()
 	if settings.Kernels != "auto" {
 		p.Kernels, p.Why = settings.Kernels, a.Config.Origin("engine.kernels").String()+" says so; the best here is "+simd.Best().String()
 	}
-	switch {
-	case settings.Device != "auto":
-		p.Engine = fmt.Sprintf("%s, as %v says; %d threads", settings.Device, a.Config.Origin("engine.device"), p.Threads)
-	case nvidia:
-		p.Engine = fmt.Sprintf("the first NVIDIA device if its driver answers, else all of the model on the CPU, %d threads", p.Threads)
-	default:
-		p.Engine = fmt.Sprintf("all of the model on the CPU, %d threads", p.Threads)
-	}
-	return p
+	return p, nil
 }
 
 // whyBest says which features made the choice of simd.Best.
@@ -49,10 +64,10 @@ func whyBest() string {
 	if runtime.GOARCH != "amd64" {
 		return "there are no vector kernels for " + runtime.GOARCH
 	}
-	x := &cpu.X86
-	lacks := func(features map[string]bool, names ...string) (missing []string) {
+	x := &features.X86
+	lacks := func(has map[string]bool, names ...string) (missing []string) {
 		for _, name := range names {
-			if !features[name] {
+			if !has[name] {
 				missing = append(missing, name)
 			}
 		}
@@ -89,6 +104,9 @@ func nvidiaText(n machine.NVIDIA) string {
 func (a *App) advice(d *Doctor) (list []string) {
 	say := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
 	settings := a.Config.Engine
+	if d.Plan.GPU {
+		return nil // what follows is about the CPU and its memory
+	}
 	if d.Plan.Threads > d.Hardware.Cores {
 		say("engine.threads is %d and there are %d cores: more threads than cores wait for each other", d.Plan.Threads, d.Hardware.Cores)
 	}
@@ -135,13 +153,33 @@ func (a *App) memoryAdvice(d *Doctor) []string {
 	return nil
 }
 
-// kernelName names what will multiply with a matrix on this machine, with these
-// settings. Routers keep fp32 activations whatever the numerics.
-func (a *App) kernelName(m *ops.Matrix) (string, error) {
+// kernelNames says what will multiply with the matrices of a model on this machine,
+// with these settings. Routers keep fp32 activations on a CPU whatever the numerics.
+func (a *App) kernelNames(w ops.Weights) (func(*ops.Matrix) string, error) {
 	settings := a.Config.Engine
-	o := engines.Options{Kernels: unless(settings.Kernels, "auto"), Numerics: engines.Numerics(unless(settings.Numerics, "auto"))}
-	if strings.HasSuffix(m.Name, ".mlp.gate") || strings.HasSuffix(m.Name, ".shared_expert_gate") {
-		o.Numerics = engines.Exact
+	kernels, numerics := unless(settings.Kernels, "auto"), unless(settings.Numerics, "auto")
+	gpu, err := a.gpu()
+	if err != nil {
+		a.Log.Warn("what will multiply with the matrices is not known", "problem", err)
+		return nil, nil
 	}
-	return engines.KernelName(m, o)
+	if gpu != nil {
+		return cuda.KernelNames(w, cuda.Options{Kernels: kernels, Numerics: cuda.Numerics(numerics)})
+	}
+	name, err := cpu.KernelNames(cpu.Options{Kernels: kernels, Numerics: cpu.Numerics(numerics)})
+	if err != nil {
+		return nil, err
+	}
+	router, err := cpu.KernelNames(cpu.Options{Kernels: kernels, Numerics: cpu.Exact})
+	return func(m *ops.Matrix) string {
+		if strings.HasSuffix(m.Name, ".mlp.gate") || strings.HasSuffix(m.Name, ".shared_expert_gate") {
+			return router(m)
+		}
+		return name(m)
+	}, err
+}
+
+// gpu is the device that the settings and the machine come to; nil for the CPU.
+func (a *App) gpu() (*driver.Properties, error) {
+	return engine.FindGPU(engine.Options{Device: unless(a.Config.Engine.Device, "auto"), Driver: a.Driver})
 }

@@ -1,10 +1,13 @@
 package workbench
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 
 	"github.com/roundhouse-ai/roundhouse/engine/cpu/simd"
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/drivertest"
+	"github.com/roundhouse-ai/roundhouse/engine/ops"
 	"github.com/roundhouse-ai/roundhouse/workbench/bench"
 	"github.com/roundhouse-ai/roundhouse/workbench/config"
 	"github.com/roundhouse-ai/roundhouse/workbench/inspect"
@@ -52,12 +55,50 @@ func TestAdvice(t *testing.T) {
 
 func TestPlanFollowsTheSettings(t *testing.T) {
 	a, _ := healthy()
-	if p := a.plan(false); p.Kernels != simd.Best().String() || p.Why == "" || p.Threads < 1 {
-		t.Errorf("%+v", p)
+	a.Config.Engine.Device = "cpu"
+	if p, err := a.plan(); err != nil || p.GPU || p.Kernels != simd.Best().String() || p.Why == "" || p.Threads < 1 {
+		t.Errorf("%+v, %v", p, err)
 	}
 	a.Config.Engine.Kernels, a.Config.Engine.Threads = "portable", 3
-	if p := a.plan(false); p.Kernels != "portable" || p.Threads != 3 || !strings.Contains(p.Why, "the best here is") {
-		t.Errorf("%+v", p)
+	if p, err := a.plan(); err != nil || p.Kernels != "portable" || p.Threads != 3 || !strings.Contains(p.Why, "the best here is") {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// On a GPU the plan, and the kernels that inspect shows, are the device's; one that
+// the kernels do not run on leaves the model to the CPU, unless it was named.
+func TestPlanOnAGPU(t *testing.T) {
+	for _, c := range []struct {
+		device, numerics string
+		arch             int
+		kernels, embed   string
+		fails            bool
+	}{
+		{device: "auto", numerics: "auto", arch: 90, kernels: "sm_90", embed: "BF16 lookup"},
+		{device: "cuda:0", numerics: "exact", arch: 80, kernels: "generic", embed: "BF16 lookup"},
+		{device: "auto", numerics: "auto", arch: 75, kernels: simd.Best().String(), embed: "BF16 " + simd.Best().String()},
+		{device: "cuda", numerics: "auto", arch: 75, fails: true},
+		{device: "cuda:3", numerics: "auto", arch: 90, fails: true},
+	} {
+		fake, err := drivertest.New(drivertest.Options{Arch: c.arch})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, _ := healthy()
+		a.Driver, a.Log = fake, slog.New(slog.DiscardHandler)
+		a.Config.Engine.Device, a.Config.Engine.Numerics = c.device, c.numerics
+		p, err := a.plan()
+		if (err != nil) != c.fails || p.Kernels != c.kernels || p.GPU != (c.arch >= 80 && !c.fails) {
+			t.Errorf("%+v: %+v, %v", c, p, err)
+		}
+		embed, head := &ops.Matrix{K: 64, N: 64, Type: ops.BF16}, &ops.Matrix{K: 64, N: 64, Type: ops.BF16}
+		name, err := a.kernelNames(ops.Weights{Embed: embed, Head: head, Matrices: []*ops.Matrix{embed, head}})
+		if err != nil || (name == nil) != c.fails || name != nil && name(embed) != c.embed {
+			t.Errorf("%+v: kernels are named by %v, %v", c, name != nil, err)
+		}
+		for _, problem := range fake.Problems() {
+			t.Error("driver:", problem)
+		}
 	}
 }
 

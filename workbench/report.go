@@ -88,7 +88,7 @@ func (a *App) Inspect(ctx context.Context, asJSON, verify bool) error {
 func (a *App) inspect(ctx context.Context, folder Folder, verify bool) (*inspect.Report, error) {
 	progress := term.NewProgress(a.Err)
 	defer progress.Done()
-	return inspect.Inspect(ctx, folder.FS, inspect.Options{Verify: verify, Kernel: a.kernelName, Progress: func(done, total int64) {
+	return inspect.Inspect(ctx, folder.FS, inspect.Options{Verify: verify, Kernels: a.kernelNames, Progress: func(done, total int64) {
 		progress.Update("reading tensors", done, total)
 	}})
 }

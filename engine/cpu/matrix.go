@@ -48,25 +48,27 @@ func formOf(m *ops.Matrix) form {
 	return asStored
 }
 
-// KernelName says in a few words which kernel multiplies with m: "W4 avx2, 16-bit
-// activations", "BF16 avx512". Router matrices always keep fp32 activations.
-func KernelName(m *ops.Matrix, o Options) (string, error) {
+// KernelNames says in a few words which kernel multiplies with a matrix: "W4 avx2,
+// 16-bit activations", "BF16 avx512". Router matrices always keep fp32 activations.
+func KernelNames(o Options) (func(*ops.Matrix) string, error) {
 	level, mode, err := o.resolve()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	switch {
-	case m.Layout == ops.Dense:
-		return fmt.Sprintf("%v %v", m.Type, level), nil
-	case formOf(m) == widened:
-		return fmt.Sprintf("F32 %v, widened at load", level), nil
-	}
-	name := fmt.Sprintf("W%d %v", m.Bits, level)
-	name += map[Numerics]string{Exact: "", Fast: ", 16-bit activations", Int8: ", 8-bit activations"}[mode]
-	if formOf(m) == repacked {
-		name += ", repacked at load"
-	}
-	return name, nil
+	return func(m *ops.Matrix) string {
+		switch {
+		case m.Layout == ops.Dense:
+			return fmt.Sprintf("%v %v", m.Type, level)
+		case formOf(m) == widened:
+			return fmt.Sprintf("F32 %v, widened at load", level)
+		}
+		name := fmt.Sprintf("W%d %v", m.Bits, level)
+		name += map[Numerics]string{Exact: "", Fast: ", 16-bit activations", Int8: ", 8-bit activations"}[mode]
+		if formOf(m) == repacked {
+			name += ", repacked at load"
+		}
+		return name
+	}, nil
 }
 
 // place makes a matrix ready for the kernels.

@@ -77,27 +77,14 @@ func New(d driver.Driver, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	count, err := d.Devices()
+	properties, err := Find(d, o.Device)
 	if err != nil {
 		return nil, err
 	}
-	if count == 0 {
-		return nil, &driver.Error{Code: driver.NoDevice, Call: "cuDeviceGetCount", Detail: "the driver lists no device"}
-	}
-	if o.Device < 0 || o.Device >= count {
-		return nil, fmt.Errorf("cuda: device %d: the driver lists devices 0 to %d", o.Device, count-1)
-	}
 	o.Streams = max(o.Streams, 1)
-	b := &Backend{driver: d, options: o, fast: fast,
+	b := &Backend{driver: d, options: o, properties: properties, fast: fast,
 		vectors: map[*ops.Vector]driver.Ptr{}, matrices: map[*ops.Matrix]*matrix{}, mixtures: map[*ops.Matrix]*mixture{}}
 	b.scratch = &pool{b: b}
-	if b.properties, err = d.Device(o.Device); err != nil {
-		return nil, err
-	}
-	if b.properties.Arch < minArch {
-		return nil, fmt.Errorf("cuda: device %d, %s, has compute capability %d.%d: %w, the kernels need %d.%d (Ampere) or newer",
-			o.Device, b.properties.Name, b.properties.Arch/10, b.properties.Arch%10, ErrOldDevice, minArch/10, minArch%10)
-	}
 	if b.context, err = d.Retain(o.Device); err != nil {
 		return nil, err
 	}
@@ -105,6 +92,27 @@ func New(d driver.Driver, o Options) (*Backend, error) {
 		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
+}
+
+// Find describes the device of an ordinal, if the kernels run on it, without opening
+// it. Its errors are those of New.
+func Find(d driver.Driver, ordinal int) (driver.Properties, error) {
+	count, err := d.Devices()
+	if err != nil {
+		return driver.Properties{}, err
+	}
+	if count == 0 {
+		return driver.Properties{}, &driver.Error{Code: driver.NoDevice, Call: "cuDeviceGetCount", Detail: "the driver lists no device"}
+	}
+	if ordinal < 0 || ordinal >= count {
+		return driver.Properties{}, fmt.Errorf("cuda: device %d: the driver lists devices 0 to %d", ordinal, count-1)
+	}
+	p, err := d.Device(ordinal)
+	if err == nil && p.Arch < minArch {
+		err = fmt.Errorf("cuda: device %d, %s, has compute capability %d.%d: %w, the kernels need %d.%d (Ampere) or newer",
+			ordinal, p.Name, p.Arch/10, p.Arch%10, ErrOldDevice, minArch/10, minArch%10)
+	}
+	return p, err
 }
 
 // open makes what every program needs. The context is current.

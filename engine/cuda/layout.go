@@ -151,7 +151,8 @@ func (l *layout) bits(m *ops.Matrix) int {
 	if !l.fast {
 		return 0
 	}
-	return slabBits(m)
+	bits, _ := slabBits(m)
+	return bits
 }
 
 // matrix lays out one weight: in slabs of so many bits, or raw for 0.

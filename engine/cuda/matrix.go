@@ -1,6 +1,8 @@
 package cuda
 
 import (
+	"fmt"
+
 	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 )
@@ -58,16 +60,26 @@ func slabBytes(k, bits int) int {
 	return (codes + 127) &^ 127
 }
 
-// slabBits says with how many bits a weight can be kept in slabs; 0 for none.
-func slabBits(m *ops.Matrix) int {
+// slabBits is the predicate of the fast kernels: with how many bits a weight can be
+// kept in slabs, or 0 and why it cannot.
+func slabBits(m *ops.Matrix) (bits int, why string) {
 	switch {
-	case m.Layout == ops.Dense && m.K%64 == 0:
-		return 16
-	case m.Layout != ops.Dense && (m.Bits == 4 || m.Bits == 8) && m.Zeros == ops.Symmetric &&
-		m.Group == slabGroup && m.K%slabGroup == 0 && len(m.GroupOf.Data) == 0:
-		return m.Bits
+	case m.Layout == ops.Dense && m.K%64 != 0:
+		return 0, fmt.Sprintf("%d inputs are no multiple of 64", m.K)
+	case m.Layout == ops.Dense:
+		return 16, ""
+	case m.Bits != 4 && m.Bits != 8:
+		return 0, fmt.Sprintf("%d bits", m.Bits)
+	case m.Zeros != ops.Symmetric:
+		return 0, "zeros are " + m.Zeros.String()
+	case m.Group != slabGroup:
+		return 0, fmt.Sprintf("groups of %d", m.Group)
+	case m.K%slabGroup != 0:
+		return 0, fmt.Sprintf("%d inputs are no multiple of %d", m.K, slabGroup)
+	case len(m.GroupOf.Data) > 0:
+		return 0, "inputs are out of order (g_idx)"
 	}
-	return 0
+	return m.Bits, ""
 }
 
 // mixture is the experts of one layer.

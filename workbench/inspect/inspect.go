@@ -40,8 +40,9 @@ const (
 type Options struct {
 	// Verify reads every tensor: NaN, Inf and the scales' ranges.
 	Verify bool
-	// Kernel, when set, names what will multiply with a matrix.
-	Kernel func(*ops.Matrix) (string, error)
+	// Kernels, when set, is asked what will multiply with the matrices of a model that
+	// can be bound. Its error is a finding: loading would stop at it.
+	Kernels func(ops.Weights) (func(*ops.Matrix) string, error)
 	// Progress hears how many bytes Verify has read. Calls come one at a time.
 	Progress func(done, total int64)
 }
@@ -49,7 +50,7 @@ type Options struct {
 // Inspect reports on the model folder fsys. Problems of the folder stand in
 // the report's Findings; the error is only for ctx's end.
 func Inspect(ctx context.Context, fsys fs.FS, opts Options) (*Report, error) {
-	x := &inspection{fsys: fsys, kernel: opts.Kernel, r: &Report{
+	x := &inspection{fsys: fsys, r: &Report{
 		Layers: []Layers{}, Kinds: []Kind{}, Files: []File{}, MTP: MTP{Bits: []int{}}, Notes: []string{}, Findings: []string{},
 	}}
 	x.config()
@@ -58,7 +59,7 @@ func Inspect(ctx context.Context, fsys fs.FS, opts Options) (*Report, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	x.bind()
+	x.bind(opts)
 	x.sortTensors()
 	x.unusual()
 	x.text()
@@ -72,7 +73,7 @@ func Inspect(ctx context.Context, fsys fs.FS, opts Options) (*Report, error) {
 // inspection is the state of one Inspect.
 type inspection struct {
 	fsys   fs.FS
-	kernel func(*ops.Matrix) (string, error)
+	kernel func(*ops.Matrix) string // nil where nobody can say
 	r      *Report
 
 	raw        []byte            // config.json
@@ -168,7 +169,7 @@ func (x *inspection) describeConfig() *Config {
 }
 
 // bind finds the tensors that the model needs, as loading does.
-func (x *inspection) bind() {
+func (x *inspection) bind(opts Options) {
 	x.bound, x.used = map[string]*ops.Matrix{}, map[string]bool{}
 	if x.cfg == nil {
 		return
@@ -192,6 +193,11 @@ func (x *inspection) bind() {
 		x.used[module] = true
 	}
 	x.group(w.Warnings, x.note)
+	if err == nil && opts.Kernels != nil {
+		if x.kernel, err = opts.Kernels(w.All); err != nil {
+			x.finding("no kernels: %v", err)
+		}
+	}
 }
 
 // group says once what many modules of a kind have alike. Errors and warnings

@@ -301,8 +301,8 @@ func TestWriteTextReportsTheWriter(t *testing.T) {
 // The column of kernels is there when somebody can name them; two names make
 // two rows of a kind.
 func TestKernelColumn(t *testing.T) {
-	r := inspectDir(t, optest.Data("models", "int4-mixed-2026"), Options{Kernel: func(m *ops.Matrix) (string, error) {
-		return fmt.Sprintf("W%d test", m.Bits), nil
+	r := inspectDir(t, optest.Data("models", "int4-mixed-2026"), Options{Kernels: func(ops.Weights) (func(*ops.Matrix) string, error) {
+		return func(m *ops.Matrix) string { return fmt.Sprintf("W%d test", m.Bits) }, nil
 	}})
 	named := 0
 	for _, k := range r.Kinds {
@@ -316,8 +316,8 @@ func TestKernelColumn(t *testing.T) {
 	if printed := text(t, r); named == 0 || !strings.Contains(printed, "Kernel\n") || !strings.Contains(printed, "W4 test\n") {
 		t.Errorf("%d kinds of 4 bits:\n%s", named, printed)
 	}
-	r = inspectDir(t, optest.Data("models", "int4-mixed-2026"), Options{Kernel: func(*ops.Matrix) (string, error) { return "", errors.New("too odd") }})
-	if len(r.Findings) == 0 || !strings.Contains(r.Findings[0], "no kernel: too odd") {
+	r = inspectDir(t, optest.Data("models", "int4-mixed-2026"), Options{Kernels: func(ops.Weights) (func(*ops.Matrix) string, error) { return nil, errors.New("too odd") }})
+	if len(r.Findings) != 1 || !strings.Contains(r.Findings[0], "no kernels: too odd") {
 		t.Errorf("findings %v", r.Findings)
 	}
 }

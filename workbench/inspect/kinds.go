@@ -127,19 +127,13 @@ func (x *inspection) sortTensors() {
 	slices.SortStableFunc(x.kinds, func(a, b *kind) int { return cmp.Compare(a.Name, b.Name) })
 }
 
-// kernelOf names the kernel of a matrix that the model reads. An error is a
-// finding: loading would stop at it.
+// kernelOf names the kernel of a matrix that the model reads.
 func (x *inspection) kernelOf(m *module) string {
 	matrix := x.bound[m.name]
 	if x.kernel == nil || matrix == nil {
 		return ""
 	}
-	name, err := x.kernel(matrix)
-	if err != nil {
-		x.finding("%s: no kernel: %v", m.name, err)
-		return "none"
-	}
-	return name
+	return x.kernel(matrix)
 }
 
 // describe says how a module is stored. The result is the key of its row.
