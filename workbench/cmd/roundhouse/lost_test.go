@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,37 +16,66 @@ import (
 
 	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
 	"github.com/roundhouse-ai/roundhouse/engine/cuda/drivertest"
+	"github.com/roundhouse-ai/roundhouse/kernels"
 )
 
-// losing is the program on a GPU that is lost with the step whose number
-// $LOSE_AT_STEP is.
+// losing is the program on a GPU that is lost in the step whose number $LOSE_AT_STEP
+// is: on the fake driver or, with ROUNDHOUSE_GPU=1, on the machine's GPU.
 const losing = "roundhouse-losing"
 
 func mainLosing() {
 	at, err := strconv.Atoi(os.Getenv("LOSE_AT_STEP"))
+	var d driver.Driver
+	if err == nil {
+		if os.Getenv("ROUNDHOUSE_GPU") == "1" {
+			d, err = driver.Open()
+		} else {
+			d, err = drivertest.New(drivertest.Options{})
+		}
+	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "LOSE_AT_STEP:", err)
+		fmt.Fprintln(os.Stderr, losing+":", err)
 		os.Exit(exitUsage)
 	}
-	fake, err := drivertest.New(drivertest.Options{})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(exitFailed)
-	}
-	os.Exit(run(os.Args[1:], &losingDriver{Fake: fake, left: at}))
+	os.Exit(run(os.Args[1:], &losingDriver{Driver: d, left: at}))
 }
 
-// losingDriver counts the steps that decode: each replays one graph.
+// losingDriver counts the steps that decode, each of which replays one graph, and puts
+// a wild write before the last.
 type losingDriver struct {
-	*drivertest.Fake
+	driver.Driver
 	left int
 }
 
 func (d *losingDriver) Replay(g driver.Graph, s driver.Stream) error {
 	if d.left--; d.left == 0 {
-		d.Fail(1, driver.IllegalAddress)
+		if err := d.writeWildly(s); err != nil {
+			return err
+		}
 	}
-	return d.Fake.Replay(g, s)
+	return d.Driver.Replay(g, s)
+}
+
+func (d *losingDriver) writeWildly(s driver.Stream) error {
+	manifest, err := kernels.Images()
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(manifest.Images, func(i kernels.Image) bool { return i.Name == "smoke" })
+	image, err := manifest.Images[at].Data()
+	if err != nil {
+		return err
+	}
+	module, err := d.Load(image)
+	if err != nil {
+		return err
+	}
+	args := kernels.FillArgs{Dst: 0x10, N: 1}
+	fill, err := d.Function(module, "rh_smoke_fill", len(kernels.Bytes(&args)))
+	if err != nil {
+		return err
+	}
+	return d.Launch(&driver.Launch{Function: fill, Grid: driver.Dim{1, 1, 1}, Block: driver.Dim{32, 1, 1}, Stream: s, Args: kernels.Bytes(&args)})
 }
 
 // When the GPU is lost in the middle of a step, a stream that has begun ends with an
@@ -83,6 +113,7 @@ func TestServeLosesItsDevice(t *testing.T) {
 	if rest, code := p.wait(); rest != "" || code != exitDeviceLost {
 		t.Errorf("ended with %d after printing %q\n%s", code, rest, p.errors())
 	}
+	t.Log(p.errors())
 	lines := strings.Split(strings.TrimSpace(p.errors()), "\n")
 	if last := lines[len(lines)-1]; !strings.HasPrefix(last, "roundhouse: ") || !strings.Contains(last, "device lost; start the process again") {
 		t.Errorf("the last line is %q", last)
@@ -100,6 +131,7 @@ func TestVerbsLoseTheirDevice(t *testing.T) {
 		command.Env = append(os.Environ(), "LOSE_AT_STEP=3")
 		command.Stdin = strings.NewReader("Hello\nHello again\n")
 		out, _ := command.CombinedOutput() // the code tells
+		t.Logf("%s", out)
 		if code := command.ProcessState.ExitCode(); code != exitDeviceLost || strings.Count(string(out), "device lost") != 1 {
 			t.Errorf("%v ended with %d: %s", args, code, out)
 		}
