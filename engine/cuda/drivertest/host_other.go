@@ -7,7 +7,10 @@ import (
 	"github.com/roundhouse-ai/roundhouse/kernels/host"
 )
 
-const hostAddress, pageSize driver.Ptr = 0, 1
+const (
+	hostAddress driver.Ptr = 0
+	pageSize               = 1
+)
 
 type hostDevice struct{}
 
