@@ -128,6 +128,35 @@ func prefillBits(t *testing.T, open opener, others []Options) {
 	mustEqual(t, "prompt in pieces on borders", read(t, m, pieces, ids[192:], StepOptions{}), want)
 }
 
+// A prompt is read in whole chunks, in smaller ones where many rows of logits are asked
+// for.
+func TestReadTakesWholeChunks(t *testing.T) {
+	m := open(t, Options{PrefillChunk: 256, Context: 512})
+	ids, all := randomIDs(300), make([]int, 300)
+	for i := range all {
+		all[i] = i
+	}
+	for _, test := range []struct{ logits, steps []int }{
+		{nil, []int{256, 44}},
+		{[]int{3, 299}, []int{256, 44}},
+		{all[200:], []int{256, 44}},
+		{all[:100], []int{64, 236}},
+		{all, []int{64, 64, 64, 64, 44}},
+	} {
+		var steps []int
+		seq := sequence(t, m, 300)
+		_, err := seq.Read(context.Background(), ids, StepOptions{Logits: test.logits, Tap: func(_ int, what string, width int, data []float32) {
+			if what == "embedding" {
+				steps = append(steps, len(data)/width)
+			}
+		}})
+		if err != nil || !slices.Equal(steps, test.steps) {
+			t.Errorf("%d rows of logits: steps of %v tokens, want %v (%v)", len(test.logits), steps, test.steps, err)
+		}
+		seq.Release()
+	}
+}
+
 // Replay of n tokens has the bits of n decode steps, also from a border inside
 // a chunk; and prefill agrees with both: within the golden's tolerance where
 // activations are exact, within their rounding where they are not.

@@ -109,14 +109,11 @@ func (s *Sequence) Read(ctx context.Context, ids []int32, opts StepOptions) ([]o
 	samples := make([]ops.Sample, 0, len(opts.Sampling))
 	wanted := opts.Logits
 	for offset := 0; offset < len(ids); {
-		n := s.m.sizes.chunk - s.length%ops.ChunkTokens // ends on a border
-		if len(wanted) > 0 {
-			n = min(n, logitsRows-s.length%ops.ChunkTokens)
-		}
-		n = min(n, len(ids)-offset)
-		rows := 0
-		for rows < len(wanted) && wanted[rows] < offset+n {
-			rows++
+		n := min(s.m.sizes.chunk-s.length%ops.ChunkTokens, len(ids)-offset) // ends on a border
+		rows := before(wanted, offset+n)
+		if rows > logitsRows {
+			n = logitsRows - s.length%ops.ChunkTokens
+			rows = before(wanted, offset+n)
 		}
 		draws := opts.Sampling
 		if len(draws) > 0 {
@@ -130,6 +127,12 @@ func (s *Sequence) Read(ctx context.Context, ids []int32, opts StepOptions) ([]o
 		wanted, offset = wanted[rows:], offset+n
 	}
 	return samples, nil
+}
+
+// before counts the offsets, which ascend, before an end.
+func before(offsets []int, end int) int {
+	n, _ := slices.BinarySearch(offsets, end)
+	return n
 }
 
 // step runs one step of the device.
