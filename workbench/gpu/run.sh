@@ -10,6 +10,8 @@
 #   sanitizer                      memcheck and racecheck over three tests
 #   bench                          the figures of a model made up on the device
 #   load                           a model folder in memory, served twice
+#   real                           four layers of real dimensions, made up: the device
+#                                  beside the CPU, and the set engine with them
 #
 # Needs bash 5, tar, xz and coreutils. Environment:
 #
@@ -19,7 +21,8 @@
 #   JOBS             tests of driver, kernels and parity at a time (4)
 #   LIMIT            seconds that a test may take (300)
 #   SHAPE            model of bench and load (qwen3-next-80b)
-#   MODELS           where load writes its folder, 44 GB (/dev/shm)
+#   MODELS           where load and real write their folders, 44 and 6 GB (/dev/shm)
+#   ROUNDHOUSE_SOAK  how long streams come and go in the set engine (20s)
 #   BUNDLE           where the bundle lies (dist/gpu)
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -43,7 +46,7 @@ die() {
 }
 (($#)) || set -- driver kernels parity engine
 for set in "$@"; do
-  [[ -v folder[$set] || $set =~ ^(sanitizer|bench|load)$ ]] || die "no set is called $set: driver, kernels, parity, engine, sanitizer, bench or load"
+  [[ -v folder[$set] || $set =~ ^(sanitizer|bench|load|real)$ ]] || die "no set is called $set: driver, kernels, parity, engine, sanitizer, bench, load or real"
 done
 
 work=$(mktemp -d) server='' weights=''
@@ -188,24 +191,46 @@ room() {
   echo "$free"
 }
 
-# Loading has a bound of 6 seconds, from the program's start until requests are served.
-load() {
-  local log=$work/logs/load-write.log free start took run peak verdict bound=6000
+# write SET GIB FLAG...: writes a made-up model into $weights, with so much room to work.
+write() {
+  local set=$1 need=$2 log=$work/logs/$1-write.log free start
+  shift 2
   free=$(room "$models")
-  if [[ $shape == qwen3-next-80b ]] && ((free < 48)); then
-    record load write SKIP 0 "the model takes 48 GiB with room to work and $models has $free: set MODELS to another folder"
-    return
+  if ((free < need)); then
+    record "$set" write SKIP 0 "the model takes $need GiB with room to work and $models has $free: set MODELS to another folder"
+    return 1
   fi
-  weights=$(mktemp -d "$models/roundhouse-load-XXXXXX") || die "cannot write to $models: set MODELS"
+  weights=$(mktemp -d "$models/roundhouse-$set-XXXXXX") || die "cannot write to $models: set MODELS"
   start=$(now)
-  if ! tool "$log" "$bin/roundhouse" synth --shape "$shape" "$weights"; then
-    record load write FAIL $(($(now) - start)) "$(complaint "$log")"
-    rm -rf "$weights"
-    return
+  if ! tool "$log" "$bin/roundhouse" synth "$@" "$weights"; then
+    record "$set" write FAIL $(($(now) - start)) "$(complaint "$log")"
+    unwrite
+    return 1
   fi
   # The bundle's program has no demo model to take a tokenizer from.
   cp workbench/demo/model/{tokenizer.json,tokenizer_config.json,chat_template.jinja,generation_config.json} "$weights"
-  record load write PASS $(($(now) - start)) "$(du -sh "$weights" | cut -f1)"
+  record "$set" write PASS $(($(now) - start)) "$(du -sh "$weights" | cut -f1)"
+}
+
+unwrite() {
+  rm -rf "$weights"
+  weights=''
+}
+
+real() {
+  write real 6 --shape qwen3-next-80b --layers 4 || return
+  export ROUNDHOUSE_REAL4=$weights
+  one parity TestRealDimensions
+  tests engine | pool 1
+  unset ROUNDHOUSE_REAL4
+  unwrite
+}
+
+# Loading has a bound of 6 seconds, from the program's start until requests are served.
+load() {
+  local log start took run peak verdict bound=6000 need=1
+  [[ $shape != qwen3-next-80b ]] || need=48
+  write load $need --shape "$shape" || return
   for run in 1 2; do
     log=$work/logs/load-start-$run.log start=$(now)
     "$bin/roundhouse" serve "$weights" --device "$device" --listen 127.0.0.1:0 >"$work/url" 2>"$log" </dev/null &
@@ -225,8 +250,7 @@ load() {
     fi
     server=''
   done
-  rm -rf "$weights"
-  weights=''
+  unwrite
 }
 
 # report prints the table of all rows.
@@ -254,7 +278,7 @@ done | sort -s -k2,2 >"$work/tests"
 for set in "$@"; do
   case $set in
     engine) tests engine | pool 1 ;;
-    sanitizer | bench | load) "$set" ;;
+    sanitizer | bench | load | real) "$set" ;;
   esac
 done
 
