@@ -50,11 +50,16 @@ func check(t *testing.T, model string, goldens fs.FS, golden string) {
 func checkOn(t *testing.T, model string, goldens fs.FS, golden string, opts engine.Options) {
 	t.Helper()
 	report := run(t, model, goldens, golden, opts)
+	worst := Row{Tolerance: 1} // the one nearest to its tolerance
 	for _, row := range report.Rows {
+		if row.MaxAbs*worst.Tolerance > worst.MaxAbs*row.Tolerance {
+			worst = row
+		}
 		if !row.OK {
 			t.Errorf("%s: max abs %.3g (tolerance %.3g) cosine %.6f %s", row.Tensor, row.MaxAbs, row.Tolerance, row.Cosine, row.Note)
 		}
 	}
+	t.Logf("%d tensors, worst %s: %.2g of %.2g", len(report.Rows), worst.Tensor, worst.MaxAbs, worst.Tolerance)
 	if len(report.Rows) == 0 || report.OK == t.Failed() {
 		t.Fatalf("report of %d rows says OK %v", len(report.Rows), report.OK)
 	}

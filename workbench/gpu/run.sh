@@ -3,10 +3,11 @@
 # that `make gpu-bundle` packed. Every test is a process of its own; one table at
 # the end, exit status 1 when any failed.
 #
-#   workbench/gpu/run.sh [set ...]        default: driver kernels parity engine
+#   workbench/gpu/run.sh [set ...]        default: driver kernels parity engine cli
 #
 #   driver kernels parity engine   tests of engine/cuda/driver, engine/cuda,
 #                                  engine/parity, and those of engine for a GPU
+#   cli                            the program loses its device while it works
 #   sanitizer                      memcheck and racecheck over three tests
 #   bench                          the figures of a model made up on the device
 #   load                           a model folder in memory, served twice
@@ -35,8 +36,8 @@ out=$(cd "$OUT" && pwd)
 device=cuda
 [[ $ROUNDHOUSE_GPU == 1 ]] || device=cpu
 
-declare -A folder=([driver]=engine/cuda/driver [kernels]=engine/cuda [parity]=engine/parity [engine]=engine)
-declare -A only=([engine]='GPU|OnDevice') # of the set's tests, those whose names match
+declare -A folder=([driver]=engine/cuda/driver [kernels]=engine/cuda [parity]=engine/parity [engine]=engine [cli]=workbench/cmd/roundhouse)
+declare -A only=([engine]='GPU|OnDevice' [cli]='Lose(s|Their|Its).*Device') # of the set's tests, those whose names match
 # These wait longest for references on the CPU: they begin first.
 slow='TestPrefillLinear|TestManyDrawsAgree|TestGoldensOnFakeDriver|TestGoldensShared'
 
@@ -44,9 +45,9 @@ die() {
   echo "gpu: $*" >&2
   exit 2
 }
-(($#)) || set -- driver kernels parity engine
+(($#)) || set -- driver kernels parity engine cli
 for set in "$@"; do
-  [[ -v folder[$set] || $set =~ ^(sanitizer|bench|load|real)$ ]] || die "no set is called $set: driver, kernels, parity, engine, sanitizer, bench, load or real"
+  [[ -v folder[$set] || $set =~ ^(sanitizer|bench|load|real)$ ]] || die "no set is called $set: driver, kernels, parity, engine, cli, sanitizer, bench, load or real"
 done
 
 work=$(mktemp -d) server='' weights=''
@@ -277,7 +278,7 @@ done | sort -s -k2,2 >"$work/tests"
 { grep -E " ($slow)\$" "$work/tests"; grep -vE " ($slow)\$" "$work/tests"; } | pool "$jobs"
 for set in "$@"; do
   case $set in
-    engine) tests engine | pool 1 ;;
+    engine | cli) tests "$set" | pool 1 ;;
     sanitizer | bench | load | real) "$set" ;;
   esac
 done

@@ -27,6 +27,7 @@ var gpuTests = map[string]string{
 	"kernels": "engine/cuda",
 	"parity":  "engine/parity",
 	"engine":  "engine",
+	"cli":     "workbench/cmd/roundhouse",
 }
 
 // gpuBundle packs the tests of a device and the program for a Linux machine that has

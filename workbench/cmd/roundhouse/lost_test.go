@@ -23,6 +23,9 @@ import (
 // is: on the fake driver or, with ROUNDHOUSE_GPU=1, on the machine's GPU.
 const losing = "roundhouse-losing"
 
+// demoFolder is the demo model's: a build for machines with a GPU does not embed it.
+const demoFolder = "../../demo/model"
+
 func mainLosing() {
 	at, err := strconv.Atoi(os.Getenv("LOSE_AT_STEP"))
 	var d driver.Driver
@@ -82,7 +85,7 @@ func (d *losingDriver) writeWildly(s driver.Stream) error {
 // event that says so, who waits gets a 503, and the program ends with code 70.
 func TestServeLosesItsDevice(t *testing.T) {
 	t.Setenv("LOSE_AT_STEP", "5")
-	p := startAs(t, losing, "serve", "--listen", ":0", "--device", "cuda", "--context", "256", "--streams", "1")
+	p := startAs(t, losing, "serve", demoFolder, "--model-name", "demo", "--listen", ":0", "--device", "cuda", "--context", "256", "--streams", "1")
 	p.ready()
 	request := `{"model":"demo","prompt":"Once","max_tokens":200,"ignore_eos":true`
 	first, err := http.Post(p.url+"/v1/completions", "application/json", strings.NewReader(request+`,"stream":true}`))
@@ -123,9 +126,9 @@ func TestServeLosesItsDevice(t *testing.T) {
 // So do the other verbs that make tokens.
 func TestVerbsLoseTheirDevice(t *testing.T) {
 	for _, args := range [][]string{
-		{"chat", "--once", "Hello", "--context", "256"},
-		{"chat", "--context", "256"},
-		{"bench", "--lengths", "8", "--batches", "1", "--tokens", "8", "--time", "1ms", "--context", "64", "--threads", "1"},
+		{"chat", demoFolder, "--once", "Hello", "--context", "256"},
+		{"chat", demoFolder, "--context", "256"},
+		{"bench", demoFolder, "--lengths", "8", "--batches", "1", "--tokens", "8", "--time", "1ms", "--context", "64", "--threads", "1"},
 	} {
 		command := exec.Command(losing, append(args, "--device", "cuda")...)
 		command.Env = append(os.Environ(), "LOSE_AT_STEP=3")
