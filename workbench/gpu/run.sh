@@ -156,6 +156,16 @@ sanitizer() {
   done
 }
 
+# figure WHAT PROMPT STREAMS BOUND: a row of bench.json, in tokens a second, and what
+# one H200 must reach.
+figure() {
+  local rate verdict=FAIL
+  rate=$(tr -d ' \n' <"$out/bench.json" |
+    sed -nE "s/.*\"what\":\"$1\",\"prompt\":$2,\"streams\":$3,\"runs\":[0-9]+,\"tokens_per_second\":([0-9]+).*/\1/p")
+  ((${rate:-0} >= $4)) && verdict=PASS
+  record bench "$1, $3 streams, after $2" "$verdict" 0 "${rate:-no} tok/s, bound $4"
+}
+
 bench() {
   local log=$work/logs/bench.log start
   if [[ $device == cpu ]]; then
@@ -166,6 +176,11 @@ bench() {
   if timeout --foreground --kill-after=10 600 "$bin/roundhouse" bench --json --device "$device" --synthetic "$shape" --ctx 4096 --chunk 2048 \
     --lengths 1024,2048 --batches 1,8,32 --tokens 64 --time 1s >"$out/bench.json" 2>"$log"; then
     record bench "$shape" PASS $(($(now) - start)) bench.json
+    [[ $shape == qwen3-next-80b ]] || return
+    figure decode 1024 1 300
+    figure decode 1024 8 800
+    figure decode 1024 32 1400
+    figure prefill 2048 1 6000
   else
     rm -f "$out/bench.json"
     record bench "$shape" FAIL $(($(now) - start)) "$(complaint "$log")"
