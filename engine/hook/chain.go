@@ -1,0 +1,533 @@
+package hook
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Options of a chain: what its hooks may know and do.
+type Options struct {
+	Shape  Shape
+	Tokens int // ids that may be drawn: 0 to Tokens-1
+	Seed   uint64
+	Choice int
+	// Budget of a call where the hook declares none; 0 for none at all, as in tests
+	// and replay: then declared budgets do not count either.
+	Budget  time.Duration
+	OnError OnError
+	// Steer is in force with the highest priority; nil for none.
+	Steer *Steering
+	// Notify is told what hooks log and emit, and how they fail; it must return
+	// quickly. nil for nobody.
+	Notify func(Notice)
+}
+
+// MaxHooks bounds the hooks of a choice.
+const MaxHooks = 8
+
+// Chain holds the hooks of one choice. One goroutine uses it at a time. A nil Chain
+// is one without hooks.
+type Chain struct {
+	options Options
+	links   []*link // by priority
+	wants   Events
+	prompt  int // tokens
+	turn    int // position that the calls of the moment count for
+	queue   []event
+
+	forced   []int32 // injected, to come
+	stop     string
+	degraded map[int]bool
+	merged   merged
+	closed   bool
+}
+
+// link is a hook in its chain.
+type link struct {
+	Hook
+	spec    Spec
+	lag     int
+	budget  time.Duration
+	steer   *Steering
+	seen    int       // changes of steer that versions have
+	version []version // by position
+	history history
+
+	usage  Usage
+	reads  [readClasses]int
+	faults map[FaultKind]int
+	edited int // the last turn with edits
+	struck int // the last turn with a fault
+	row    int // turns in a row
+	off    bool
+}
+
+// event is something that hooks are told when it is due.
+type event struct {
+	position int
+	token    *Token
+	record   *Record
+	told     int // of the links, as bits
+}
+
+// NewChain starts the hooks. An error closes all of them; it is a *Fault.
+func NewChain(o Options, hooks ...Hook) (*Chain, error) {
+	c := &Chain{options: o, degraded: map[int]bool{}}
+	if len(hooks) > MaxHooks {
+		closeAll(hooks)
+		return nil, faultf(BadValue, "%d hooks on one request: %d at most", len(hooks), MaxHooks)
+	}
+	for _, h := range hooks {
+		l := &link{Hook: h, steer: NewSteering(o.Shape), faults: map[FaultKind]int{}, struck: -2, edited: -1, lag: DefaultLag, budget: o.Budget}
+		if err := c.begin(l); err != nil {
+			closeAll(hooks)
+			return nil, err
+		}
+		c.links = append(c.links, l)
+		c.wants |= l.spec.Events
+	}
+	slices.SortStableFunc(c.links, func(a, b *link) int { return cmp.Compare(b.spec.Priority, a.spec.Priority) })
+	return c, nil
+}
+
+func closeAll(hooks []Hook) {
+	for _, h := range hooks {
+		h.Close()
+	}
+}
+
+// begin calls Start and takes over what the hook declares.
+func (c *Chain) begin(l *link) error {
+	call := c.open(l, 0, At{Choice: c.options.Choice})
+	err := c.close(call, guarded(func() error { return l.Start(call) }))
+	l.mark(0)
+	l.spec = l.Spec()
+	if l.usage.Name = l.spec.Name; err == nil && (l.spec.Lag < 0 || l.spec.Lag > DefaultLag) {
+		err = faultf(BadValue, "a lag of %d: it is %d or %d", l.spec.Lag, MinLag, DefaultLag)
+	}
+	if err != nil {
+		f := asFault(err)
+		f.Hook, f.Event = l.spec.Name, "start"
+		return f
+	}
+	if l.spec.Lag > 0 {
+		l.lag = l.spec.Lag
+	}
+	if l.spec.Budget > 0 && c.options.Budget > 0 {
+		l.budget = l.spec.Budget
+	}
+	return nil
+}
+
+// Needs is what the hooks of a chain ask of the engine.
+type Needs struct {
+	Events      Events
+	Synchronous bool // the next row waits for what became of the last
+	CaptureAll  bool // routing of prompt rows
+	Top         int  // candidates that each step should bring along
+}
+
+// Needs returns what the hooks that are still on ask for.
+func (c *Chain) Needs() Needs {
+	var n Needs
+	if c == nil {
+		return n
+	}
+	for _, l := range c.links {
+		if l.off {
+			continue
+		}
+		n.Events |= l.spec.Events
+		n.Synchronous = n.Synchronous || l.lag == MinLag || l.spec.Events.Has(OnSample)
+		n.CaptureAll = n.CaptureAll || l.spec.CaptureAll && l.spec.Events.Has(OnRouting)
+		n.Top = max(n.Top, l.spec.Top)
+	}
+	return n
+}
+
+// Empty says that there is nothing to call and nothing to steer.
+func (c *Chain) Empty() bool {
+	return c == nil || len(c.links) == 0 && c.options.Steer.Neutral()
+}
+
+// open begins a call.
+func (c *Chain) open(l *link, e Events, at At) *Call {
+	return &Call{At: at, Event: e, Steer: l.steer, chain: c, link: l, began: time.Now()}
+}
+
+// close ends a call and sums up what it cost.
+func (c *Chain) close(call *Call, err error) error {
+	busy, l := call.Busy(), call.link
+	call.over.Store(true)
+	l.usage.Calls++
+	l.usage.Time += busy
+	l.usage.Waited += time.Duration(call.waited.Load())
+	if budget := call.Budget(); err == nil && budget > 0 && busy > budget {
+		err = overBudget(busy, budget) // its answer came late, and is ignored
+	}
+	return err
+}
+
+// call calls one handler of one hook. ok says that its answer counts; the error ends
+// the choice.
+func (c *Chain) call(l *link, e Events, at At, do func(*Call) error) (call *Call, ok bool, err error) {
+	call = c.open(l, e, at)
+	before := *l.steer
+	fault := c.close(call, guarded(func() error { return do(call) }))
+	if fault != nil {
+		*l.steer = before
+		return call, false, c.fail(l, e, at, fault)
+	}
+	l.mark(c.turn)
+	return call, true, nil
+}
+
+// fail notes a fault: its token takes the default.
+func (c *Chain) fail(l *link, e Events, at At, err error) error {
+	f := asFault(err)
+	f.Hook, f.Event, f.Position = l.spec.Name, e.String(), at.Position
+	l.faults[f.Kind]++
+	l.usage.Last = f.Error()
+	c.degraded[c.turn] = true
+	if l.struck != c.turn-1 && l.struck != c.turn {
+		l.row = 0
+	}
+	if l.struck != c.turn {
+		l.row, l.struck = l.row+1, c.turn
+	}
+	c.notify(Notice{Hook: f.Hook, Position: f.Position, Name: "fault", Fault: f})
+	if c.options.OnError == Fail {
+		return f
+	}
+	if gone := f.Kind == Lost || f.Kind == Abandoned || f.Kind == OutOfMemory; gone || l.row >= Strikes {
+		l.off, l.usage.Off = true, true
+		c.notify(Notice{Hook: f.Hook, Position: f.Position, Name: "off", Fault: f})
+	}
+	return nil
+}
+
+func (c *Chain) notify(n Notice) {
+	if c.options.Notify != nil {
+		c.options.Notify(n)
+	}
+}
+
+// on lists the hooks that want an event.
+func (c *Chain) on(e Events) func(func(*link) bool) {
+	return func(yield func(*link) bool) {
+		for _, l := range c.links {
+			if !l.off && l.spec.Events.Has(e) && !yield(l) {
+				return
+			}
+		}
+	}
+}
+
+// Prompt lets hooks replace the ids of the prompt. It is called once, before the
+// prompt is read.
+func (c *Chain) Prompt(ids []int32) ([]int32, error) {
+	if c == nil {
+		return ids, nil
+	}
+	for l := range c.on(OnPrompt) {
+		p := &Prompt{IDs: slices.Clone(ids)}
+		at := At{Choice: c.options.Choice, Phase: InPrompt}
+		_, ok, err := c.call(l, OnPrompt, at, func(call *Call) error {
+			if err := l.Prompt(call, p); err != nil {
+				return err
+			}
+			if len(p.IDs) == 0 {
+				return faultf(NothingLeft, "a prompt without tokens")
+			}
+			return c.checkIDs("prompt", p.IDs)
+		})
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			ids = p.IDs
+		}
+	}
+	c.prompt, c.turn = len(ids), len(ids)
+	return ids, nil
+}
+
+// Token tells what was chosen. Hooks get it when it is due: lag positions behind.
+func (c *Chain) Token(t Token) {
+	if c != nil && c.wants.Has(OnToken) {
+		c.enqueue(event{position: t.Position, token: &t})
+	}
+}
+
+// Routing tells what a row was routed to, likewise. The record's slices are kept.
+func (c *Chain) Routing(r Record) {
+	if c != nil && c.wants.Has(OnRouting) {
+		c.enqueue(event{position: r.Position, record: &r})
+	}
+}
+
+// enqueue keeps the queue by position, a token before its routing, in whatever order
+// a step gives them.
+func (c *Chain) enqueue(e event) {
+	at := len(c.queue)
+	for at > 0 && (c.queue[at-1].position > e.position || c.queue[at-1].position == e.position && e.token != nil) {
+		at--
+	}
+	c.queue = slices.Insert(c.queue, at, e)
+}
+
+// Verdict is what hooks have made of a token to be drawn.
+type Verdict struct {
+	Stop    string  // not "": the choice ends here, for this reason, and nothing is drawn
+	Decided bool    // the token is ID and is not drawn
+	Forced  bool    // likewise: it was injected
+	ID      int32   // of Decided
+	Edits   *Folded // nil where the row is left alone
+}
+
+// Logits tells hooks what is due and collects their edits of the row that the token
+// at a position is drawn from. source may wait for the device: edits alone never
+// call it. Both are called for every token of the choice, in order.
+func (c *Chain) Logits(at At, entry, model Source) (Verdict, error) {
+	if c == nil {
+		return Verdict{}, nil
+	}
+	c.turn, at.Choice, at.Phase = at.Position, c.options.Choice, InDecode
+	if err := c.due(at.Position); err != nil {
+		return Verdict{}, err
+	}
+	if v := c.decided(); v.Stop != "" || v.Decided {
+		return v, nil
+	}
+	var reads *Reads
+	all := NewEdits(c.options.Tokens)
+	for l := range c.on(OnLogits) {
+		if reads == nil {
+			reads = NewReads(c.options.Tokens, entry, model)
+		}
+		own := NewEdits(c.options.Tokens)
+		_, ok, err := c.call(l, OnLogits, at, func(call *Call) error {
+			reads.bind(call)
+			own.check = call.Usable
+			if err := l.Logits(call, &Logits{Edits: own, Reads: reads}); err != nil {
+				return err
+			}
+			return all.behind(own)
+		})
+		if err != nil {
+			return Verdict{}, err
+		}
+		if ok {
+			l.usage.Edits += len(own.list)
+			if !own.Empty() {
+				l.edited = c.turn
+			}
+		}
+	}
+	folded, err := all.Fold()
+	if err != nil || folded.Neutral() {
+		return Verdict{}, err
+	}
+	return Verdict{Edits: folded}, nil
+}
+
+// decided takes the next injected token, or the end.
+func (c *Chain) decided() Verdict {
+	if c.stop != "" {
+		return Verdict{Stop: c.stop}
+	}
+	if len(c.forced) == 0 {
+		return Verdict{}
+	}
+	id := c.forced[0]
+	c.forced = c.forced[1:]
+	return Verdict{Decided: true, Forced: true, ID: id}
+}
+
+// Sample lets hooks choose the token, by priority, until one has. allowed says
+// whether a token may be chosen at all; nil for all.
+func (c *Chain) Sample(at At, from Chooser, allowed func(int32) bool) (Verdict, error) {
+	if c == nil {
+		return Verdict{}, nil
+	}
+	at.Choice, at.Phase = c.options.Choice, InDecode
+	seen := NewCandidates(nil, from)
+	for l := range c.on(OnSample) {
+		var id int32
+		var chosen bool
+		call, ok, err := c.call(l, OnSample, at, func(call *Call) (err error) {
+			seen.call = call
+			if id, chosen, err = l.Sample(call, seen); err != nil || !chosen {
+				return err
+			}
+			if allowed != nil && id >= 0 && int(id) < c.options.Tokens && !allowed(id) {
+				return faultf(BadID, "sample chose token %d, which the grammar or a ban does not allow", id)
+			}
+			return c.checkIDs("choice", []int32{id})
+		})
+		if err != nil {
+			return Verdict{}, err
+		}
+		if !ok {
+			continue
+		}
+		if c.take(call); c.stop != "" || len(c.forced) > 0 {
+			return c.decided(), nil
+		}
+		if chosen {
+			l.usage.Chosen++
+			if seen.drawn != nil && *seen.drawn != id {
+				l.usage.Changed++
+			}
+			return Verdict{Decided: true, ID: id}, nil
+		}
+	}
+	return Verdict{}, nil
+}
+
+// take keeps what a call wants of the sequence's course.
+func (c *Chain) take(call *Call) {
+	c.forced = append(c.forced, call.inject...)
+	if c.stop == "" {
+		c.stop = call.stop
+	}
+}
+
+// due delivers the events that every hook is to know before a position: those lag
+// positions behind it, in their order, and no later ones, whatever the clock says.
+func (c *Chain) due(position int) error {
+	done := 0
+	for i := range c.queue {
+		e := &c.queue[i]
+		for n, l := range c.links {
+			if e.told>>n&1 == 1 || e.position+l.lag > position {
+				continue
+			}
+			e.told |= 1 << n
+			if err := c.tell(l, e); err != nil {
+				return err
+			}
+		}
+		if e.told == 1<<len(c.links)-1 && done == i {
+			done = i + 1
+		}
+	}
+	c.queue = slices.Delete(c.queue, 0, done)
+	return nil
+}
+
+// tell delivers one event to one hook.
+func (c *Chain) tell(l *link, e *event) error {
+	at := At{Position: e.position, Choice: c.options.Choice, Phase: InDecode}
+	kind, handle := OnToken, func(call *Call) error { t := *e.token; return l.Token(call, &t) }
+	if e.record != nil {
+		kind, handle = OnRouting, func(call *Call) error {
+			l.history.add(e.record, c.options.Shape.Experts)
+			return l.Routing(call, &Routing{Record: e.record, call: call, history: &l.history, experts: c.options.Shape.Experts})
+		}
+		if e.record.Prompt {
+			if at.Phase = InPrompt; !l.spec.CaptureAll {
+				return nil
+			}
+		}
+	}
+	if l.off || !l.spec.Events.Has(kind) {
+		return nil
+	}
+	call, ok, err := c.call(l, kind, at, handle)
+	if ok {
+		c.take(call)
+	}
+	return err
+}
+
+// Credit tells what would have been drawn from the last row without the hooks, where
+// the engine knows: if it is another token, those that edited the row changed it.
+func (c *Chain) Credit(drawn, otherwise int32) {
+	if c == nil || drawn == otherwise {
+		return
+	}
+	for _, l := range c.links {
+		if l.edited == c.turn {
+			l.usage.Changed++
+		}
+	}
+}
+
+// Spoil notes that the edits of the last row could not be carried out (they ban what
+// the grammar left, for example): the fault of every hook that made some. The token
+// takes the default.
+func (c *Chain) Spoil(at At, err error) error {
+	for l := range c.on(OnLogits) {
+		if l.edited == c.turn {
+			if err := c.fail(l, OnLogits, at, err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Finish tells hooks what is left to tell, and how the choice ended. Their errors
+// are in the report.
+func (c *Chain) Finish(f Finish) Report {
+	if c == nil {
+		return Report{}
+	}
+	policy := c.options.OnError
+	c.options.OnError = Disable // there is nothing left to fail
+	_ = c.due(1 << 62)
+	for l := range c.on(OnFinish) {
+		end := f
+		_, _, _ = c.call(l, OnFinish, At{Position: c.turn, Choice: c.options.Choice, Phase: InDecode},
+			func(call *Call) error { return l.Finish(call, &end) })
+	}
+	c.options.OnError = policy
+	return c.Report()
+}
+
+// Close lets go of the hooks.
+func (c *Chain) Close() {
+	if c == nil || c.closed {
+		return
+	}
+	c.closed = true
+	for _, l := range c.links {
+		l.Close()
+	}
+}
+
+// Report says what the hooks have cost and done so far.
+func (c *Chain) Report() Report {
+	var r Report
+	if c == nil {
+		return r
+	}
+	r.Degraded = len(c.degraded)
+	for _, l := range c.links {
+		u := l.usage
+		u.Micros = u.Time.Microseconds()
+		for class, n := range l.reads {
+			if n > 0 {
+				u.Reads = with(u.Reads, ReadClass(class).String(), n)
+			}
+		}
+		for kind, n := range l.faults {
+			u.Faults = with(u.Faults, kind.String(), n)
+		}
+		r.Hooks = append(r.Hooks, u)
+		needs := l.lag == MinLag || l.spec.Events.Has(OnSample)
+		r.Synchronous = r.Synchronous || needs
+		r.Undrafted = r.Undrafted || needs || len(l.version) > 1 || !l.steer.Neutral()
+	}
+	return r
+}
+
+func with(m map[string]int, key string, n int) map[string]int {
+	if m == nil {
+		m = map[string]int{}
+	}
+	m[key] = n
+	return m
+}
