@@ -160,7 +160,9 @@ func (c *Chain) open(l *link, e Events, at At) *Call {
 func (c *Chain) close(call *Call, err error) error {
 	busy, l := call.Busy(), call.link
 	call.over.Store(true)
-	l.usage.Calls++
+	if call.Event != 0 {
+		l.usage.Calls++
+	}
 	l.usage.Time += busy
 	l.usage.Waited += time.Duration(call.waited.Load())
 	if budget := call.Budget(); err == nil && budget > 0 && busy > budget {
@@ -256,14 +258,16 @@ func (c *Chain) Prompt(ids []int32) ([]int32, error) {
 // Token tells what was chosen. Hooks get it when it is due: lag positions behind.
 func (c *Chain) Token(t Token) {
 	if c != nil && c.wants.Has(OnToken) {
-		c.enqueue(event{position: t.Position, token: &t})
+		kept := t // here, so that it costs nothing where nobody wants it
+		c.enqueue(event{position: t.Position, token: &kept})
 	}
 }
 
 // Routing tells what a row was routed to, likewise. The record's slices are kept.
 func (c *Chain) Routing(r Record) {
 	if c != nil && c.wants.Has(OnRouting) {
-		c.enqueue(event{position: r.Position, record: &r})
+		kept := r
+		c.enqueue(event{position: r.Position, record: &kept})
 	}
 }
 

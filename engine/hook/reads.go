@@ -181,11 +181,11 @@ func (r *Reads) usable() error {
 	return r.call.Usable()
 }
 
-// Row is a Source on the host: the plain form of every read.
-type Row []float32
+// Plain is a Source on the host: the plain form of every read.
+type Plain []float32
 
 // Top implements Source. Tokens that cannot be drawn, at minus infinity, are left out.
-func (r Row) Top(k int) ([]Candidate, error) {
+func (r Plain) Top(k int) ([]Candidate, error) {
 	list := make([]Candidate, 0, len(r))
 	norm := r.logSumExp()
 	for id, v := range r {
@@ -198,12 +198,12 @@ func (r Row) Top(k int) ([]Candidate, error) {
 }
 
 // Logprob implements Source.
-func (r Row) Logprob(id int32) (float32, error) {
+func (r Plain) Logprob(id int32) (float32, error) {
 	return float32(float64(r[id]) - r.logSumExp()), nil
 }
 
 // Entropy implements Source.
-func (r Row) Entropy() (float32, error) {
+func (r Plain) Entropy() (float32, error) {
 	h, norm := 0.0, r.logSumExp()
 	for _, v := range r {
 		if v >= -math.MaxFloat32 {
@@ -215,9 +215,9 @@ func (r Row) Entropy() (float32, error) {
 }
 
 // Row implements Source.
-func (r Row) Row() ([]float32, error) { return r, nil }
+func (r Plain) Row() ([]float32, error) { return r, nil }
 
-func (r Row) logSumExp() float64 {
+func (r Plain) logSumExp() float64 {
 	best, sum := float64(slices.Max(r)), 0.0
 	for _, v := range r {
 		sum += math.Exp(float64(v) - best)
