@@ -21,7 +21,8 @@ type Call struct {
 	draws   uint32
 	notices int
 	began   time.Time
-	waited  atomic.Int64
+	waited  atomic.Int64 // in reads, nanoseconds
+	reading atomic.Int64 // when the read of the moment began, after began; 0 for none
 	over    atomic.Bool
 
 	stop   string
@@ -49,7 +50,11 @@ func (c *Call) Budget() time.Duration {
 
 // Busy is how long the call has taken so far, reads not counted.
 func (c *Call) Busy() time.Duration {
-	return time.Since(c.began) - time.Duration(c.waited.Load())
+	now := time.Since(c.began)
+	if since := c.reading.Load(); since > 0 {
+		now = time.Duration(since)
+	}
+	return now - time.Duration(c.waited.Load())
 }
 
 // wait counts a read, and what it takes does not count against the budget.
@@ -57,9 +62,13 @@ func (c *Call) wait(class ReadClass) func() {
 	if c == nil {
 		return func() {}
 	}
-	began := time.Now()
 	c.link.reads[class]++
-	return func() { c.waited.Add(int64(time.Since(began))) }
+	since := int64(time.Since(c.began))
+	c.reading.Store(since)
+	return func() {
+		c.waited.Add(int64(time.Since(c.began)) - since)
+		c.reading.Store(0)
+	}
 }
 
 // Random returns the next random number of the call, in [0, 1).
