@@ -1,0 +1,199 @@
+package scripts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/evanw/esbuild/pkg/api"
+)
+
+// Bounds of what is bundled.
+const (
+	maxFile   = 256 << 10 // bytes of a source file
+	maxFiles  = 64
+	maxBundle = 2 << 20 // bytes of the result
+	maxBuild  = 5 * time.Second
+)
+
+// bundle is a script and all that it imports, as one piece of JavaScript.
+type bundle struct {
+	code, sourceMap string
+}
+
+// extensions are those of files that can be read, and that may be left out.
+var extensions = []string{".ts", ".js", ".json"}
+
+// moduleName is the module that scripts import; it has no file.
+const moduleName = "roundhouse"
+
+// OpenFolder returns the files below a folder. What a link names must lie below it
+// too.
+func OpenFolder(dir string) (fs.FS, io.Closer, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("scripts: open the folder %s: %w", dir, err)
+	}
+	return root.FS(), root, nil
+}
+
+// build bundles a script of a folder. Only regular .ts, .js and .json files of the
+// folder are read. The error, a *LoadError, lists what is wrong, with lines.
+func build(ctx context.Context, folder fs.FS, entry string) (*bundle, error) {
+	ctx, cancel := context.WithTimeout(ctx, maxBuild)
+	defer cancel()
+	r := &resolver{folder: folder}
+	build, contextErr := api.Context(api.BuildOptions{
+		EntryPoints: []string{entry},
+		Bundle:      true,
+		Outfile:     "script.js", // only named: nothing is written
+		Platform:    api.PlatformNeutral,
+		Format:      api.FormatCommonJS,
+		Target:      api.ES2022,
+		// A power or shift of a big integer is one instruction without end.
+		Supported:     map[string]bool{"bigint": false, "top-level-await": false, "dynamic-import": false},
+		Sourcemap:     api.SourceMapExternal,
+		LegalComments: api.LegalCommentsNone,
+		LogLevel:      api.LogLevelSilent,
+		TsconfigRaw:   "{}",
+		Banner:        map[string]string{"js": "(function(module){"},
+		Footer:        map[string]string{"js": "})"},
+		Plugins:       []api.Plugin{{Name: "folder", Setup: r.setup}},
+	})
+	if contextErr != nil {
+		return nil, loadError(entry, contextErr.Errors)
+	}
+	defer build.Dispose()
+	stop := context.AfterFunc(ctx, build.Cancel)
+	result := build.Rebuild()
+	if !stop() {
+		return nil, &LoadError{entry, []string{"bundling takes too long: " + context.Cause(ctx).Error()}}
+	}
+	for _, warning := range result.Warnings {
+		if warning.ID == "bigint" {
+			result.Errors = append(result.Errors, warning)
+		}
+	}
+	if len(result.Errors) > 0 {
+		return nil, loadError(entry, result.Errors)
+	}
+	b := &bundle{}
+	for _, file := range result.OutputFiles {
+		if strings.HasSuffix(file.Path, ".map") {
+			b.sourceMap = string(file.Contents)
+		} else {
+			b.code = string(file.Contents)
+		}
+	}
+	if len(b.code) > maxBundle {
+		return nil, &LoadError{entry, []string{fmt.Sprintf("it is %d bytes with all that it imports: %d at most", len(b.code), maxBundle)}}
+	}
+	return b, nil
+}
+
+// resolver finds and reads the files of a folder for esbuild.
+type resolver struct {
+	folder fs.FS
+	files  atomic.Int64
+}
+
+// namespace keeps esbuild's own file system out of it.
+const namespace = "scripts"
+
+func (r *resolver) setup(build api.PluginBuild) {
+	build.OnResolve(api.OnResolveOptions{Filter: ".*"}, func(args api.OnResolveArgs) (api.OnResolveResult, error) {
+		if args.Path == moduleName {
+			return api.OnResolveResult{Path: moduleName, Namespace: moduleName}, nil
+		}
+		file, err := r.resolve(args)
+		return api.OnResolveResult{Path: file, Namespace: namespace}, err
+	})
+	build.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: moduleName}, func(api.OnLoadArgs) (api.OnLoadResult, error) {
+		code := "export const script = (s) => s;"
+		return api.OnLoadResult{Contents: &code, Loader: api.LoaderJS}, nil
+	})
+	build.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: namespace}, func(args api.OnLoadArgs) (api.OnLoadResult, error) {
+		text, err := r.read(args.Path)
+		loader := map[string]api.Loader{".ts": api.LoaderTS, ".js": api.LoaderJS, ".json": api.LoaderJSON}[path.Ext(args.Path)]
+		return api.OnLoadResult{Contents: &text, Loader: loader}, err
+	})
+}
+
+// resolve finds the file that an import names.
+func (r *resolver) resolve(args api.OnResolveArgs) (string, error) {
+	name := args.Path
+	if args.Kind != api.ResolveEntryPoint {
+		if !strings.HasPrefix(name, "./") && !strings.HasPrefix(name, "../") {
+			return "", fmt.Errorf("%q is not there: a script imports %q and files of its folder, named from ./ on", name, moduleName)
+		}
+		name = path.Join(path.Dir(args.Importer), name)
+	}
+	if name = path.Clean(name); !fs.ValidPath(name) {
+		return "", fmt.Errorf("%q lies outside the folder of the scripts", args.Path)
+	}
+	for _, end := range append([]string{""}, extensions...) {
+		if !slices.Contains(extensions, path.Ext(name+end)) {
+			continue
+		}
+		info, err := fs.Stat(r.folder, name+end)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("look at %q: %w", name+end, err)
+		}
+		if !info.Mode().IsRegular() {
+			return "", fmt.Errorf("%q is no regular file", name+end)
+		}
+		return name + end, nil
+	}
+	return "", fmt.Errorf("%q is not there: files that can be imported end on %s", args.Path, strings.Join(extensions, ", "))
+}
+
+// read returns a file of the folder.
+func (r *resolver) read(name string) (string, error) {
+	if r.files.Add(1) > maxFiles {
+		return "", fmt.Errorf("%q is one file too many: a script has %d at most", name, maxFiles)
+	}
+	file, err := r.folder.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		err = fmt.Errorf("%q is over %d bytes, the most that a file may have", name, maxFile)
+	}
+	return string(text), err
+}
+
+// LoadError says why a script cannot be used.
+type LoadError struct {
+	File  string
+	Lines []string // each with its place, where that is known
+}
+
+func (e *LoadError) Error() string {
+	return fmt.Sprintf("script %s: %s", e.File, strings.Join(e.Lines, "; "))
+}
+
+func loadError(entry string, messages []api.Message) *LoadError {
+	e := &LoadError{File: entry}
+	for _, m := range messages {
+		line := m.Text
+		if at := m.Location; at != nil {
+			file := strings.TrimPrefix(at.File, namespace+":")
+			line = fmt.Sprintf("%s:%d:%d: %s", file, at.Line, at.Column+1, line)
+		}
+		e.Lines = append(e.Lines, line)
+	}
+	return e
+}

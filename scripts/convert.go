@@ -1,0 +1,206 @@
+package scripts
+
+import (
+	"encoding/binary"
+	"math"
+	"strconv"
+
+	"github.com/dop251/goja"
+
+	"github.com/roundhouse-ai/roundhouse/engine/hook"
+)
+
+func index(i int) string { return strconv.Itoa(i) }
+
+// number takes a number and nothing that could become one.
+func (v *vm) number(what string, value goja.Value) float64 {
+	if _, object := value.(*goja.Object); !object && value != nil {
+		switch x := value.Export().(type) {
+		case int64:
+			return float64(x)
+		case float64:
+			return x
+		}
+	}
+	v.throw(faultf(hook.BadValue, "%s is %s: it is a number", what, kindOf(value)))
+	return 0
+}
+
+// integer takes a whole number of 32 bits.
+func (v *vm) integer(what string, value goja.Value) int {
+	x := v.number(what, value)
+	if !whole(x) {
+		v.throw(faultf(hook.BadValue, "%s is %v: it is a whole number", what, x))
+	}
+	return int(x)
+}
+
+// text takes a string.
+func (v *vm) text(what string, value goja.Value) string {
+	s, ok := value.(goja.String)
+	if !ok {
+		v.throw(faultf(hook.BadValue, "%s is %s: it is a string", what, kindOf(value)))
+	}
+	return s.String()
+}
+
+// kindOf names a value that should have been another.
+func kindOf(value goja.Value) string {
+	if value == nil || goja.IsUndefined(value) {
+		return "undefined"
+	}
+	if o, ok := value.(*goja.Object); ok {
+		return "of class " + o.ClassName()
+	}
+	return value.String()
+}
+
+// ids takes a number or a list of them: token ids, experts.
+func (v *vm) ids(what string, value goja.Value) []int32 {
+	o, ok := value.(*goja.Object)
+	if !ok {
+		return []int32{v.id(what, v.number(what, value))}
+	}
+	switch list := o.Export().(type) {
+	case []int32:
+		return append([]int32(nil), list...)
+	case []float32:
+		return widen(v, what, list)
+	case []float64:
+		return widen(v, what, list)
+	case []uint8:
+		return widen(v, what, list)
+	case []uint16:
+		return widen(v, what, list)
+	case []uint32:
+		return widen(v, what, list)
+	}
+	n := v.length(o)
+	if o.ClassName() != "Array" {
+		v.throw(faultf(hook.BadValue, "%s is %s: it is a number, an array or a typed array", what, kindOf(value)))
+	}
+	v.atMost(what, n, hook.MaxIDs)
+	out := make([]int32, int(n))
+	for i := range out {
+		out[i] = v.id(what, v.number(what, o.Get(index(i))))
+	}
+	return out
+}
+
+func widen[T float32 | float64 | uint8 | uint16 | uint32](v *vm, what string, list []T) []int32 {
+	out := make([]int32, len(list))
+	for i, x := range list {
+		out[i] = v.id(what, float64(x))
+	}
+	return out
+}
+
+func (v *vm) id(what string, x float64) int32 {
+	if !whole(x) {
+		v.throw(faultf(hook.BadID, "%s: %v is no id", what, x))
+	}
+	return int32(x)
+}
+
+// layers takes a number or a list of them.
+func (v *vm) layers(value goja.Value) []int {
+	var out []int
+	for _, id := range v.ids("layer", value) {
+		out = append(out, int(id))
+	}
+	return out
+}
+
+// floats takes a list of numbers.
+func (v *vm) floats(what string, value goja.Value) []float32 {
+	o, ok := value.(*goja.Object)
+	if ok {
+		switch list := o.Export().(type) {
+		case []float32:
+			return append([]float32(nil), list...)
+		case []float64:
+			out := make([]float32, len(list))
+			for i, x := range list {
+				out[i] = float32(x)
+			}
+			return out
+		}
+	}
+	if !ok || o.ClassName() != "Array" {
+		v.throw(faultf(hook.BadValue, "%s is %s: it is a Float32Array or an array of numbers", what, kindOf(value)))
+	}
+	v.atMost(what, v.length(o), maxArray)
+	out := make([]float32, int(v.length(o)))
+	for i := range out {
+		out[i] = float32(v.number(what, o.Get(index(i))))
+	}
+	return out
+}
+
+// typed returns a copy of a list as a typed array.
+func typed[T int32 | float32 | uint16 | uint32](v *vm, list []T) goja.Value {
+	var data []byte
+	var class goja.Value
+	switch list := any(list).(type) {
+	case []int32:
+		class = v.natives.Int32Array
+		for _, x := range list {
+			data = binary.NativeEndian.AppendUint32(data, uint32(x))
+		}
+	case []float32:
+		class, data = v.natives.Float32Array, make([]byte, 0, 4*len(list))
+		for _, x := range list {
+			data = binary.NativeEndian.AppendUint32(data, math.Float32bits(x))
+		}
+	case []uint16:
+		class = v.natives.Uint16Array
+		for _, x := range list {
+			data = binary.NativeEndian.AppendUint16(data, x)
+		}
+	case []uint32:
+		class = v.natives.Uint32Array
+		for _, x := range list {
+			data = binary.NativeEndian.AppendUint32(data, x)
+		}
+	}
+	out, err := v.rt.New(class, v.rt.ToValue(v.rt.NewArrayBuffer(data)))
+	if err != nil {
+		panic(err)
+	}
+	return out
+}
+
+// plain makes a value of JavaScript of plain data: maps, lists, texts, numbers.
+func (v *vm) plain(data any) goja.Value {
+	switch x := data.(type) {
+	case map[string]any:
+		o := v.rt.NewObject()
+		for name, value := range x {
+			_ = o.Set(name, v.plain(value))
+		}
+		return o
+	case []any:
+		list := make([]any, len(x))
+		for i, value := range x {
+			list[i] = v.plain(value)
+		}
+		return v.rt.NewArray(list...)
+	case nil:
+		return goja.Null()
+	}
+	return v.rt.ToValue(data)
+}
+
+// json is the JSON form of a value of JavaScript.
+func (v *vm) json(value goja.Value) string {
+	out := call(v.natives.stringify, goja.Undefined(), value)
+	if goja.IsUndefined(out) {
+		return "null"
+	}
+	return out.String()
+}
+
+// parsed is the value of JavaScript that a JSON text stands for.
+func (v *vm) parsed(text string) goja.Value {
+	return call(v.natives.parse, goja.Undefined(), v.rt.ToValue(text))
+}

@@ -1,0 +1,215 @@
+package scripts
+
+import (
+	"encoding/json"
+
+	"github.com/dop251/goja"
+
+	"github.com/roundhouse-ai/roundhouse/engine/hook"
+)
+
+// misuse is short for the fault of what has no meaning where it stands.
+const misuse = hook.Misuse
+
+var scriptKind = &kind{name: "Script", doc: "A script: what it is called with, and its hooks.", members: []member{
+	{sig: "api: 1", doc: "The version of this interface.", theirs: true},
+	{sig: "name?: string", doc: "For reports; the name of the file where there is none.", theirs: true},
+	{sig: "params?: P", doc: "Parameters that a request may give.", theirs: true},
+	{sig: "priority?: number", doc: "Scripts with higher ones are called first, and win where one must; 0.", theirs: true},
+	{sig: "lag?: 1 | 2", doc: "How many positions behind token and routing events their effects come into force. 1 makes the stream wait at every token; 2.", theirs: true},
+	{sig: "budget?: number", doc: "Milliseconds that a call may take; 2.", theirs: true},
+	{sig: "capture?: \"decode\" | \"all\"", doc: "Which routing to tell of: of drawn tokens, or of the prompt too.", theirs: true},
+	{sig: "top?: number", doc: "How many of the most likely tokens to bring along with every step, 0 to 256.", theirs: true},
+	{sig: "request?(request: any, context: { params: Values<P>; log(...x: unknown[]): void }): void", doc: "Called once for a request, which it may change: the fields are the API's.", theirs: true},
+	{sig: "hooks(context: Context<P>): Hooks", doc: "Called once for a choice: returns its handlers.", theirs: true},
+	{sig: "migrate?(state: any): any", doc: "Makes state of this version of what an earlier one kept.", theirs: true},
+}}
+
+var paramKind = &kind{name: "Param", doc: "A parameter, in a subset of JSON Schema. Without a default it must be given.", members: []member{
+	{sig: "type: \"number\" | \"integer\" | \"boolean\" | \"string\"", theirs: true},
+	{sig: "default?: number | boolean | string", theirs: true},
+	{sig: "description?: string", theirs: true},
+	{sig: "minimum?: number", theirs: true},
+	{sig: "maximum?: number", theirs: true},
+	{sig: "maxLength?: number", theirs: true},
+	{sig: "enum?: (number | string)[]", theirs: true},
+}}
+
+var hooksKind = &kind{name: "Hooks", doc: "The handlers of a choice. A handler that throws leaves its token to the default.", members: []member{
+	{sig: "prompt?(p: PromptEdit): void", doc: "Before the prompt is read.", theirs: true},
+	{sig: "logits?(l: Logits, at: At): void", doc: "Before a token is drawn. Edits cost nothing; reads have their price.", theirs: true},
+	{sig: "sample?(c: Candidates, at: At): number | void", doc: "Returns an id to choose it. The stream waits at every token.", theirs: true},
+	{sig: "token?(t: TokenEvent): void", doc: "A token was chosen.", theirs: true},
+	{sig: "routing?(r: Routing): void", doc: "A row was routed.", theirs: true},
+	{sig: "finish?(f: Finish): void", doc: "The choice has ended.", theirs: true},
+}}
+
+var contextKind = &kind{name: "Context", doc: "What a choice's handlers work with.", members: []member{
+	{sig: "readonly params: Values<P>", of: func(v *vm, what any) any { return v.plain(what.(*instance).params) }},
+	{sig: "readonly request: RequestInfo", of: func(v *vm, what any) any { return v.object(requestKind, &what.(*instance).env.Request) }},
+	{sig: "readonly model: ModelInfo", of: func(v *vm, what any) any { return v.object(modelKind, &what.(*instance).env.Model) }},
+	{sig: "readonly steer: Steering", of: func(v *vm, what any) any { return v.object(steeringKind, what) }},
+	{sig: "readonly tokens: Tokens", of: func(v *vm, what any) any { return v.object(tokensKind, what) }},
+	{sig: "state<T>(init: () => T): T", doc: "Plain data that outlives a change of the script; init makes it.", do: doState},
+	{sig: "random(): number", doc: "In [0, 1): the same for the same seed, choice and position.", do: func(v *vm, _ goja.FunctionCall) (out goja.Value) {
+		v.during(func(call *hook.Call) error { out = v.rt.ToValue(call.Random()); return nil })
+		return out
+	}},
+	{sig: "log(...x: unknown[]): void", doc: "Writes to the request's log.", do: doLog},
+	{sig: "emit(name: string, value: number | string | object): void", doc: "Tells the dashboard and the run's record.", do: func(v *vm, c goja.FunctionCall) goja.Value {
+		name, value := v.text("the name", c.Argument(0)), c.Argument(1)
+		var data any
+		switch value.(type) {
+		case *goja.Object:
+			data = json.RawMessage(v.json(value))
+		case goja.String:
+			data = value.String()
+		default:
+			data = v.number("the value", value)
+		}
+		v.during(func(call *hook.Call) error { return call.Emit(name, data) })
+		return goja.Undefined()
+	}},
+	{sig: "stop(reason: string): void", doc: "Ends the choice: in sample, or in token with lag 1.", do: func(v *vm, c goja.FunctionCall) goja.Value {
+		reason := v.text("the reason", c.Argument(0))
+		v.during(func(call *hook.Call) error { return call.Stop(reason) })
+		return goja.Undefined()
+	}},
+	{sig: "inject(what: string | Ids): void", doc: "Makes these the next tokens, likewise; in sample, from the one to be chosen on.", do: func(v *vm, c goja.FunctionCall) goja.Value {
+		ids := v.textOrIDs(c.Argument(0))
+		v.during(func(call *hook.Call) error { return call.Inject(ids) })
+		return goja.Undefined()
+	}},
+	{sig: "snapshot(): unknown", doc: "Not in this version.", do: missing("snapshot")},
+	{sig: "rewind(to: unknown): void", doc: "Not in this version.", do: missing("rewind")},
+	{sig: "sequence(prompt: string | Ids): unknown", doc: "Not in this version.", do: missing("sequence")},
+}}
+
+func missing(name string) func(*vm, goja.FunctionCall) goja.Value {
+	return func(v *vm, _ goja.FunctionCall) goja.Value {
+		v.throw(faultf(hook.Unsupported, "%s is not in this version", name))
+		return nil
+	}
+}
+
+// maxStates bounds the pieces of state of a script.
+const maxStates = 64
+
+func doState(v *vm, c goja.FunctionCall) goja.Value {
+	i := v.serves
+	if v.call == nil || v.call.Event != 0 {
+		v.throw(faultf(misuse, "state is made in hooks(), not in a handler"))
+	}
+	if len(i.states) == maxStates {
+		v.throw(faultf(hook.BadValue, "%d pieces of state at most", maxStates))
+	}
+	value := i.inherited(len(i.states))
+	if value == nil {
+		init, ok := goja.AssertFunction(c.Argument(0))
+		if !ok {
+			v.throw(faultf(hook.BadValue, "state takes a function that makes it"))
+		}
+		value = call(init, goja.Undefined())
+	}
+	v.json(value) // it is plain data
+	i.states = append(i.states, value)
+	return value
+}
+
+// maxLog bounds a line of the log, in bytes.
+const maxLog = 4 << 10
+
+func doLog(v *vm, c goja.FunctionCall) goja.Value {
+	text := ""
+	for n, arg := range c.Arguments {
+		if n > 0 {
+			text += " "
+		}
+		if o, ok := arg.(*goja.Object); ok && o.ClassName() != "Error" {
+			text += v.json(arg)
+		} else {
+			text += arg.String()
+		}
+		if len(text) > maxLog {
+			text = text[:maxLog] + "…"
+			break
+		}
+	}
+	v.outside(func() error {
+		if v.call == nil {
+			return nil
+		}
+		return v.call.Emit("log", text)
+	})
+	return goja.Undefined()
+}
+
+// textOrIDs takes ids, or the text that stands for some.
+func (v *vm) textOrIDs(value goja.Value) []int32 {
+	if s, ok := value.(goja.String); ok {
+		return v.encode(s.String())
+	}
+	return v.ids("the ids", value)
+}
+
+var tokensKind = &kind{name: "Tokens", doc: "The tokenizer.", members: []member{
+	{sig: "encode(text: string): Int32Array", do: func(v *vm, c goja.FunctionCall) goja.Value {
+		return typed(v, v.encode(v.text("the text", c.Argument(0))))
+	}},
+	{sig: "one(text: string): number", doc: "The id of a text that is a single token; throws where it is not.", do: func(v *vm, c goja.FunctionCall) goja.Value {
+		text := v.text("the text", c.Argument(0))
+		ids := v.encode(text)
+		if len(ids) != 1 {
+			v.throw(faultf(hook.BadValue, "%q is %d tokens, not one", text, len(ids)))
+		}
+		return v.rt.ToValue(ids[0])
+	}},
+	{sig: "decode(ids: Ids): string", do: func(v *vm, c goja.FunctionCall) goja.Value {
+		i, ids := v.serves, v.ids("the ids", c.Argument(0))
+		var text string
+		v.outside(func() error {
+			for _, id := range ids {
+				if id < 0 || int(id) >= i.env.Model.Tokens {
+					return faultf(hook.BadID, "decode of token %d: ids lie in 0 to %d", id, i.env.Model.Tokens-1)
+				}
+			}
+			if i.env.Tokenizer == nil {
+				return faultf(hook.Unsupported, "this model has no tokenizer")
+			}
+			text = i.env.Tokenizer.Decode(ids)
+			return nil
+		})
+		return v.rt.ToValue(text)
+	}},
+}}
+
+func (v *vm) encode(text string) (ids []int32) {
+	v.atMost("characters", float64(len(text)), 1<<16)
+	v.outside(func() (err error) {
+		i := v.serves
+		if i.env.Tokenizer == nil {
+			return faultf(hook.Unsupported, "this model has no tokenizer")
+		}
+		ids, err = i.env.Tokenizer.Encode(text)
+		return err
+	})
+	return ids
+}
+
+var modelKind = &kind{name: "ModelInfo", doc: "The model.", members: []member{
+	{sig: "readonly name: string", of: func(_ *vm, what any) any { return what.(*hook.Model).Name }},
+	{sig: "readonly layers: number", of: func(_ *vm, what any) any { return what.(*hook.Model).Shape.Layers }},
+	{sig: "readonly experts: number", doc: "Of a layer.", of: func(_ *vm, what any) any { return what.(*hook.Model).Shape.Experts }},
+	{sig: "readonly topK: number", doc: "Experts that a token chooses.", of: func(_ *vm, what any) any { return what.(*hook.Model).Shape.K }},
+	{sig: "readonly hidden: number", of: func(_ *vm, what any) any { return what.(*hook.Model).Shape.Hidden }},
+	{sig: "readonly tokens: number", doc: "Ids that can be drawn: 0 to tokens - 1.", of: func(_ *vm, what any) any { return what.(*hook.Model).Tokens }},
+	{sig: "readonly eos: Int32Array", doc: "Ids that end a text.", of: func(_ *vm, what any) any { return what.(*hook.Model).EOS }},
+}}
+
+var requestKind = &kind{name: "RequestInfo", doc: "The request.", members: []member{
+	{sig: "readonly id: string", of: func(_ *vm, what any) any { return what.(*hook.Request).ID }},
+	{sig: "readonly maxTokens: number", of: func(_ *vm, what any) any { return what.(*hook.Request).MaxTokens }},
+	{sig: "readonly choice: number", of: func(_ *vm, what any) any { return what.(*hook.Request).Choice }},
+	{sig: "readonly choices: number", of: func(_ *vm, what any) any { return what.(*hook.Request).Choices }},
+	{sig: "readonly body: any", doc: "As the client sent it.", of: func(v *vm, what any) any { return v.plain(what.(*hook.Request).Body) }},
+}}
