@@ -85,6 +85,28 @@ func (v *vm) wrap(o *goja.Object, name string, check func(goja.FunctionCall)) {
 	})
 }
 
+// construct puts a check in front of a class: an own class with the same prototype.
+func (v *vm) construct(global *goja.Object, name string, check func(args []goja.Value)) {
+	class := global.Get(name).ToObject(v.rt)
+	made := v.rt.ToValue(func(c goja.ConstructorCall) *goja.Object {
+		check(c.Arguments)
+		out, err := v.rt.New(class, c.Arguments...)
+		if err != nil {
+			panic(err)
+		}
+		if proto := c.This.Prototype(); proto != nil && proto != out.Prototype() {
+			_ = out.SetPrototype(proto)
+		}
+		return out
+	}).ToObject(v.rt)
+	proto := class.Get("prototype").ToObject(v.rt)
+	_ = made.DefineDataProperty("prototype", proto, goja.FLAG_FALSE, goja.FLAG_FALSE, goja.FLAG_FALSE)
+	_ = made.DefineDataProperty("name", v.rt.ToValue(name), goja.FLAG_FALSE, goja.FLAG_TRUE, goja.FLAG_FALSE)
+	_ = made.SetPrototype(class)
+	_ = proto.DefineDataProperty("constructor", made, goja.FLAG_TRUE, goja.FLAG_TRUE, goja.FLAG_FALSE)
+	_ = global.DefineDataProperty(name, made, goja.FLAG_TRUE, goja.FLAG_TRUE, goja.FLAG_FALSE)
+}
+
 // replace puts another function in the place of a built-in.
 func (v *vm) replace(o *goja.Object, name string, f func(goja.FunctionCall) goja.Value) {
 	fn := v.rt.ToValue(f).ToObject(v.rt)
@@ -245,25 +267,15 @@ func (v *vm) fenceBuffers(global *goja.Object) {
 		"Int32Array": 4, "Uint32Array": 4, "Float32Array": 4, "Float64Array": 8}
 	for name, size := range sizes {
 		class := global.Get(name).ToObject(v.rt)
-		proxy := v.rt.NewProxy(class, &goja.ProxyTrapConfig{
-			Construct: func(target *goja.Object, args []goja.Value, newTarget *goja.Object) *goja.Object {
-				if len(args) > 0 {
-					n := args[0].ToFloat()
-					if o, ok := args[0].(*goja.Object); ok {
-						n = v.length(o)
-					}
-					v.atMost("bytes", n*float64(size), maxBytes)
+		v.construct(global, name, func(args []goja.Value) {
+			if len(args) > 0 {
+				n := args[0].ToFloat()
+				if o, ok := args[0].(*goja.Object); ok {
+					n = v.length(o)
 				}
-				out, err := v.rt.New(target, args...)
-				if err != nil {
-					panic(err)
-				}
-				return out
-			},
+				v.atMost("bytes", n*float64(size), maxBytes)
+			}
 		})
-		value := v.rt.ToValue(proxy)
-		_ = class.Get("prototype").ToObject(v.rt).DefineDataProperty("constructor", value, goja.FLAG_TRUE, goja.FLAG_TRUE, goja.FLAG_FALSE)
-		_ = global.DefineDataProperty(name, value, goja.FLAG_TRUE, goja.FLAG_TRUE, goja.FLAG_FALSE)
 		if name == "Int8Array" {
 			v.wrap(class.Prototype(), "from", func(c goja.FunctionCall) { v.atMost("elements", v.length(c.Argument(0)), maxBytes/8) })
 		}

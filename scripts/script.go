@@ -91,7 +91,6 @@ func compile(b *bundle) (*goja.Program, error) {
 // open makes the runtime of a machine and runs the module in it. It returns what the
 // script exports.
 func (v *vm) open(program *goja.Program, now time.Time) (*goja.Object, error) {
-	v.rt = goja.New()
 	v.rt.SetParserOptions(parser.WithDisableSourceMaps)
 	v.rt.SetMaxCallStackSize(maxCalls)
 	v.rt.SetTimeSource(func() time.Time { return now })

@@ -38,7 +38,7 @@ type vm struct {
 const maxCalls = 500
 
 func newVM(h *Host) *vm {
-	v := &vm{host: h, jobs: make(chan func() error), done: make(chan error, 1), protos: map[string]*goja.Object{}}
+	v := &vm{host: h, rt: goja.New(), jobs: make(chan func() error), done: make(chan error, 1), protos: map[string]*goja.Object{}}
 	go v.loop()
 	return v
 }
