@@ -1,8 +1,10 @@
 package hook
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -63,8 +65,22 @@ func (c *Call) wait(class ReadClass) func() {
 		return func() {}
 	}
 	c.link.reads[class]++
+	return c.pause()
+}
+
+// Aside is called where the host of a hook does work of its own, a reload say: until
+// done is called, time does not count against the budget.
+func (c *Call) Aside() (done func()) {
+	if c == nil {
+		return func() {}
+	}
+	return c.pause()
+}
+
+// pause stops the clock of the call until done is called.
+func (c *Call) pause() (done func()) {
 	since := int64(time.Since(c.began))
-	c.reading.Store(since)
+	c.reading.Store(max(since, 1))
 	return func() {
 		c.waited.Add(int64(time.Since(c.began)) - since)
 		c.reading.Store(0)
@@ -81,7 +97,7 @@ func (c *Call) Random() float64 {
 // Bounds of notices.
 const (
 	maxNotices     = 32      // of a call
-	maxNoticeBytes = 1 << 14 // of a text
+	maxNoticeBytes = 1 << 14 // of a text, or of JSON
 )
 
 // Emit tells whoever watches a named number, text or plain data.
@@ -96,7 +112,11 @@ func (c *Call) Emit(name string, value any) error {
 		}
 	case string:
 		if len(v) > maxNoticeBytes {
-			value = v[:maxNoticeBytes] + "…"
+			value = strings.ToValidUTF8(v[:maxNoticeBytes], "") + "…"
+		}
+	case json.RawMessage:
+		if len(v) > maxNoticeBytes {
+			return faultf(BadValue, "emit of %q: %d bytes of JSON; %d at most", name, len(v), maxNoticeBytes)
 		}
 	}
 	if len(name) == 0 || len(name) > 64 {

@@ -111,12 +111,7 @@ func (c *Chain) begin(l *link) error {
 		f.Hook, f.Event = l.spec.Name, "start"
 		return f
 	}
-	if l.spec.Lag > 0 {
-		l.lag = l.spec.Lag
-	}
-	if l.spec.Budget > 0 && c.options.Budget > 0 {
-		l.budget = l.spec.Budget
-	}
+	l.adopt(l.spec, c.options.Budget)
 	return nil
 }
 
@@ -298,6 +293,7 @@ func (c *Chain) Logits(at At, entry, model Source) (Verdict, error) {
 		return Verdict{}, nil
 	}
 	c.turn, at.Choice, at.Phase = at.Position, c.options.Choice, InDecode
+	c.renew()
 	if err := c.due(at.Position); err != nil {
 		return Verdict{}, err
 	}

@@ -61,6 +61,9 @@ func NewCandidates(call *Call, from Chooser) *Candidates { return &Candidates{ca
 
 // Top returns the most likely tokens, MaxCandidates at most.
 func (c *Candidates) Top() ([]Candidate, error) {
+	if err := c.call.Usable(); err != nil {
+		return nil, err
+	}
 	if c.list == nil {
 		defer c.call.wait(ReadTop)()
 		list, err := c.from.Candidates(MaxCandidates)
@@ -74,6 +77,9 @@ func (c *Candidates) Top() ([]Candidate, error) {
 
 // Draw returns the token that the chain would choose; the same at every call.
 func (c *Candidates) Draw() (int32, error) {
+	if err := c.call.Usable(); err != nil {
+		return 0, err
+	}
 	if c.drawn == nil {
 		defer c.call.wait(ReadTop)()
 		id, err := c.from.Draw()

@@ -119,6 +119,23 @@ type Hook interface {
 	Close()
 }
 
+// missing are the parts of the contract that no engine has yet, with what to do.
+var missing = map[string]string{
+	"snapshot": "keep what you need in state",
+	"rewind":   "ban what was wrong before it is drawn, in logits or sample",
+	"sequence": "send the second prompt as a request of its own",
+	"add":      "there are no other sequences to add: use bias and scale",
+	"route":    "steer biases, bans and forces experts without stopping the forward pass",
+	"hidden":   "steer.vector adds to the residual; routing and logits can be read",
+	"hold":     "text is sent as it comes",
+}
+
+// Missing is the fault of asking for a part of the contract that is not in this
+// version: it is refused, never passed over.
+func Missing(part string) *Fault {
+	return faultf(Unsupported, "%s is not in this version; %s", part, missing[part])
+}
+
 // None is a hook that wants nothing: embed it to serve some events only.
 type None struct{}
 
