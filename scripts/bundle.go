@@ -2,14 +2,17 @@ package scripts
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +29,19 @@ const (
 
 // bundle is a script and all that it imports, as one piece of JavaScript.
 type bundle struct {
+	entry           string
 	code, sourceMap string
+	files           []string // that were looked for, there or not
+}
+
+// fingerprint is that of all files that were looked for.
+func (b *bundle) fingerprint(folder fs.FS) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, name := range b.files {
+		text, err := readFile(folder, name)
+		fmt.Fprintf(h, "%s %d %t\n%s", name, len(text), err == nil, text)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
 }
 
 // extensions are those of files that can be read, and that may be left out.
@@ -46,11 +61,13 @@ func OpenFolder(dir string) (fs.FS, io.Closer, error) {
 }
 
 // build bundles a script of a folder. Only regular .ts, .js and .json files of the
-// folder are read. The error, a *LoadError, lists what is wrong, with lines.
+// folder are read. The error, a *LoadError, lists what is wrong, with lines; the
+// bundle then says which files were looked for.
 func build(ctx context.Context, folder fs.FS, entry string) (*bundle, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxBuild)
 	defer cancel()
-	r := &resolver{folder: folder}
+	r := &resolver{folder: folder, looked: map[string]bool{entry: true}}
+	b := &bundle{entry: entry}
 	build, contextErr := api.Context(api.BuildOptions{
 		EntryPoints: []string{entry},
 		Bundle:      true,
@@ -58,8 +75,9 @@ func build(ctx context.Context, folder fs.FS, entry string) (*bundle, error) {
 		Platform:    api.PlatformNeutral,
 		Format:      api.FormatCommonJS,
 		Target:      api.ES2022,
-		// A power or shift of a big integer is one instruction without end.
-		Supported:     map[string]bool{"bigint": false, "top-level-await": false, "dynamic-import": false},
+		// A power or shift of a big integer is one instruction without end, and a spread
+		// of a long text into an object: as a loop it can be interrupted.
+		Supported:     map[string]bool{"bigint": false, "top-level-await": false, "dynamic-import": false, "object-rest-spread": false},
 		Sourcemap:     api.SourceMapExternal,
 		LegalComments: api.LegalCommentsNone,
 		LogLevel:      api.LogLevelSilent,
@@ -69,13 +87,14 @@ func build(ctx context.Context, folder fs.FS, entry string) (*bundle, error) {
 		Plugins:       []api.Plugin{{Name: "folder", Setup: r.setup}},
 	})
 	if contextErr != nil {
-		return nil, loadError(entry, contextErr.Errors)
+		return b, loadError(entry, contextErr.Errors)
 	}
 	defer build.Dispose()
 	stop := context.AfterFunc(ctx, build.Cancel)
 	result := build.Rebuild()
+	b.files = slices.Sorted(maps.Keys(r.looked))
 	if !stop() {
-		return nil, &LoadError{entry, []string{"bundling takes too long: " + context.Cause(ctx).Error()}}
+		return b, &LoadError{entry, []string{"bundling takes too long: " + context.Cause(ctx).Error()}}
 	}
 	for _, warning := range result.Warnings {
 		if warning.ID == "bigint" {
@@ -83,9 +102,8 @@ func build(ctx context.Context, folder fs.FS, entry string) (*bundle, error) {
 		}
 	}
 	if len(result.Errors) > 0 {
-		return nil, loadError(entry, result.Errors)
+		return b, loadError(entry, result.Errors)
 	}
-	b := &bundle{}
 	for _, file := range result.OutputFiles {
 		if strings.HasSuffix(file.Path, ".map") {
 			b.sourceMap = string(file.Contents)
@@ -94,7 +112,7 @@ func build(ctx context.Context, folder fs.FS, entry string) (*bundle, error) {
 		}
 	}
 	if len(b.code) > maxBundle {
-		return nil, &LoadError{entry, []string{fmt.Sprintf("it is %d bytes with all that it imports: %d at most", len(b.code), maxBundle)}}
+		return b, &LoadError{entry, []string{fmt.Sprintf("it is %d bytes with all that it imports: %d at most", len(b.code), maxBundle)}}
 	}
 	return b, nil
 }
@@ -103,6 +121,17 @@ func build(ctx context.Context, folder fs.FS, entry string) (*bundle, error) {
 type resolver struct {
 	folder fs.FS
 	files  atomic.Int64
+
+	mu     sync.Mutex
+	looked map[string]bool
+}
+
+// look looks for a file.
+func (r *resolver) look(name string) (fs.FileInfo, error) {
+	r.mu.Lock()
+	r.looked[name] = true
+	r.mu.Unlock()
+	return fs.Stat(r.folder, name)
 }
 
 // namespace keeps esbuild's own file system out of it.
@@ -143,7 +172,7 @@ func (r *resolver) resolve(args api.OnResolveArgs) (string, error) {
 		if !slices.Contains(extensions, path.Ext(name+end)) {
 			continue
 		}
-		info, err := fs.Stat(r.folder, name+end)
+		info, err := r.look(name + end)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -163,7 +192,12 @@ func (r *resolver) read(name string) (string, error) {
 	if r.files.Add(1) > maxFiles {
 		return "", fmt.Errorf("%q is one file too many: a script has %d at most", name, maxFiles)
 	}
-	file, err := r.folder.Open(name)
+	return readFile(r.folder, name)
+}
+
+// readFile returns a file of a folder, if it is not too large.
+func readFile(folder fs.FS, name string) (string, error) {
+	file, err := folder.Open(name)
 	if err != nil {
 		return "", err
 	}

@@ -2,7 +2,10 @@ package scripts
 
 import (
 	"encoding/binary"
+	"maps"
 	"math"
+	"reflect"
+	"slices"
 	"strconv"
 
 	"github.com/dop251/goja"
@@ -15,7 +18,7 @@ func index(i int) string { return strconv.Itoa(i) }
 // number takes a number and nothing that could become one.
 func (v *vm) number(what string, value goja.Value) float64 {
 	if _, object := value.(*goja.Object); !object && value != nil {
-		switch x := value.Export().(type) {
+		switch x := value.Export().(type) { // of no object: it asks nobody
 		case int64:
 			return float64(x)
 		case float64:
@@ -38,6 +41,7 @@ func (v *vm) integer(what string, value goja.Value) int {
 // text takes a string.
 func (v *vm) text(what string, value goja.Value) string {
 	s, ok := value.(goja.String)
+	v.atMost("characters", characters(value), maxText)
 	if !ok {
 		v.throw(faultf(hook.BadValue, "%s is %s: it is a string", what, kindOf(value)))
 	}
@@ -52,7 +56,28 @@ func kindOf(value goja.Value) string {
 	if o, ok := value.(*goja.Object); ok {
 		return "of class " + o.ClassName()
 	}
-	return value.String()
+	return short(value)
+}
+
+// numbers says whether an object is a typed array: only then is it taken as a whole,
+// for exporting others asks the script.
+func numbers(o *goja.Object) bool {
+	t := o.ExportType()
+	return t != nil && t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Interface
+}
+
+// elements returns the elements of an array, one by one.
+func (v *vm) elements(what string, o *goja.Object, most int) []goja.Value {
+	if o.ClassName() != "Array" {
+		v.throw(faultf(hook.BadValue, "%s is %s: it is a number, an array or a typed array", what, kindOf(o)))
+	}
+	n := v.length(o)
+	v.atMost(what, n, most)
+	out := make([]goja.Value, int(n))
+	for i := range out {
+		out[i] = o.Get(index(i))
+	}
+	return out
 }
 
 // ids takes a number or a list of them: token ids, experts.
@@ -61,28 +86,26 @@ func (v *vm) ids(what string, value goja.Value) []int32 {
 	if !ok {
 		return []int32{v.id(what, v.number(what, value))}
 	}
-	switch list := o.Export().(type) {
-	case []int32:
-		return append([]int32(nil), list...)
-	case []float32:
-		return widen(v, what, list)
-	case []float64:
-		return widen(v, what, list)
-	case []uint8:
-		return widen(v, what, list)
-	case []uint16:
-		return widen(v, what, list)
-	case []uint32:
-		return widen(v, what, list)
+	if numbers(o) {
+		switch list := o.Export().(type) {
+		case []int32:
+			return append([]int32(nil), list...)
+		case []float32:
+			return widen(v, what, list)
+		case []float64:
+			return widen(v, what, list)
+		case []uint8:
+			return widen(v, what, list)
+		case []uint16:
+			return widen(v, what, list)
+		case []uint32:
+			return widen(v, what, list)
+		}
 	}
-	n := v.length(o)
-	if o.ClassName() != "Array" {
-		v.throw(faultf(hook.BadValue, "%s is %s: it is a number, an array or a typed array", what, kindOf(value)))
-	}
-	v.atMost(what, n, hook.MaxIDs)
-	out := make([]int32, int(n))
-	for i := range out {
-		out[i] = v.id(what, v.number(what, o.Get(index(i))))
+	list := v.elements(what, o, hook.MaxIDs)
+	out := make([]int32, len(list))
+	for i, x := range list {
+		out[i] = v.id(what, v.number(what, x))
 	}
 	return out
 }
@@ -114,7 +137,10 @@ func (v *vm) layers(value goja.Value) []int {
 // floats takes a list of numbers.
 func (v *vm) floats(what string, value goja.Value) []float32 {
 	o, ok := value.(*goja.Object)
-	if ok {
+	if !ok {
+		v.throw(faultf(hook.BadValue, "%s is %s: it is a Float32Array or an array of numbers", what, kindOf(value)))
+	}
+	if numbers(o) {
 		switch list := o.Export().(type) {
 		case []float32:
 			return append([]float32(nil), list...)
@@ -126,13 +152,10 @@ func (v *vm) floats(what string, value goja.Value) []float32 {
 			return out
 		}
 	}
-	if !ok || o.ClassName() != "Array" {
-		v.throw(faultf(hook.BadValue, "%s is %s: it is a Float32Array or an array of numbers", what, kindOf(value)))
-	}
-	v.atMost(what, v.length(o), maxArray)
-	out := make([]float32, int(v.length(o)))
-	for i := range out {
-		out[i] = float32(v.number(what, o.Get(index(i))))
+	list := v.elements(what, o, maxArray)
+	out := make([]float32, len(list))
+	for i, x := range list {
+		out[i] = float32(v.number(what, x))
 	}
 	return out
 }
@@ -175,8 +198,8 @@ func (v *vm) plain(data any) goja.Value {
 	switch x := data.(type) {
 	case map[string]any:
 		o := v.rt.NewObject()
-		for name, value := range x {
-			_ = o.Set(name, v.plain(value))
+		for _, name := range slices.Sorted(maps.Keys(x)) { // the same order at every run
+			_ = o.DefineDataProperty(name, v.plain(x[name]), goja.FLAG_TRUE, goja.FLAG_TRUE, goja.FLAG_TRUE)
 		}
 		return o
 	case []any:

@@ -1,7 +1,9 @@
 package scripts
 
 import (
+	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,12 +24,19 @@ type Options struct {
 	// MaxAbandoned is how many machines may run on after they were left behind; 4.
 	// Then no new ones are started.
 	MaxAbandoned int
+	// Memory is the most that a machine may hold from call to call, in bytes, as far
+	// as it can be seen; 64 MiB.
+	Memory int
+	// Report is told by a Store what became of a script whose files changed; it must
+	// return quickly. nil for nobody.
+	Report func(Reload)
 }
 
 const (
 	defaultGrace     = 40 * time.Millisecond
 	maxCeiling       = 4 * time.Second
 	defaultAbandoned = 4
+	defaultMemory    = 64 << 20
 )
 
 func init() {
@@ -42,6 +51,10 @@ type Host struct {
 	options   Options
 	abandoned atomic.Int64
 	symbol    *goja.Symbol // of handles in objects
+	machines  sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
 }
 
 // NewHost returns a host.
@@ -55,7 +68,37 @@ func NewHost(o Options) *Host {
 	if o.MaxAbandoned <= 0 {
 		o.MaxAbandoned = defaultAbandoned
 	}
+	if o.Memory <= 0 {
+		o.Memory = defaultMemory
+	}
 	return &Host{options: o, symbol: goja.NewSymbol("handle")}
+}
+
+// Close waits for all machines: of instances, which are to be closed before, and those
+// that were left behind, which end within seconds. None starts after it.
+func (h *Host) Close() {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.machines.Wait()
+}
+
+// errClosed refuses what comes too late.
+var errClosed = errors.New("scripts: the host is closed: no script starts any more")
+
+// machine starts a machine, unless too many were left behind.
+func (h *Host) machine() (*vm, error) {
+	if n := h.Abandoned(); n >= h.options.MaxAbandoned {
+		return nil, &BusyError{n}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, errClosed
+	}
+	v := newVM(h)
+	h.machines.Go(v.loop)
+	return v, nil
 }
 
 // Abandoned is how many machines run on after they were left behind.
@@ -65,15 +108,7 @@ func (h *Host) Abandoned() int { return int(h.abandoned.Load()) }
 type BusyError struct{ Abandoned int }
 
 func (e *BusyError) Error() string {
-	return fmt.Sprintf("%d scripts that could not be stopped still run: no other is started before one of them ends", e.Abandoned)
-}
-
-// admit refuses new machines where too many were left behind.
-func (h *Host) admit() error {
-	if n := h.Abandoned(); n >= h.options.MaxAbandoned {
-		return &BusyError{n}
-	}
-	return nil
+	return fmt.Sprintf("busy: %d scripts that could not be stopped still run, and no other is started before one of them ends; try again in some seconds", e.Abandoned)
 }
 
 // Env is what a script may know of the choice that it serves.

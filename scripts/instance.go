@@ -3,66 +3,81 @@ package scripts
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/dop251/goja"
 
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
 )
 
-// instance is a script for one choice.
-type instance struct {
-	script   *Script
+// Instance is a script at work for one choice: a hook. Where its script follows files,
+// it changes into newer versions between tokens (see hook.Renewer).
+type Instance struct {
+	script *Script
+	env    Env
+	running
+	tried *version // the newest that it changed into, or could not
+	past  []Change
+}
+
+// running is a version at work.
+type running struct {
+	version  *version
 	vm       *vm
-	env      Env
 	params   map[string]any
 	spec     hook.Spec
 	handlers map[hook.Events]goja.Callable
 	states   []goja.Value
-	carried  []json.RawMessage // states of the script before
+	carried  []json.RawMessage // states of the version before
 	migrate  goja.Callable
 }
 
-// Instance is a hook that can hand its state on.
-type Instance interface {
-	hook.Hook
-	// State is what the script keeps, for a newer version of it (see Env.State).
-	State() ([]byte, error)
+// Change says which version decides the tokens from a position on.
+type Change struct {
+	From   int
+	Digest string
 }
 
-// New starts a script for a choice. The error is a *BusyError or a *hook.ParamError;
-// what goes wrong in the script itself comes from Start.
-func (h *Host) New(s *Script, env Env) (Instance, error) {
-	if err := h.admit(); err != nil {
-		return nil, err
-	}
-	params, err := s.Params.Fill(env.Params)
+// Start begins a choice. The error is a *BusyError or a *hook.ParamError; what goes
+// wrong in the script itself comes from Instance.Start, which a chain calls. Close it
+// where no chain does.
+func (s *Script) Start(env Env) (*Instance, error) {
+	version := s.current.Load()
+	params, err := version.params.Fill(env.Params)
 	if err != nil {
 		return nil, err
 	}
-	i := &instance{script: s, vm: newVM(h), env: env, params: params, spec: s.Spec, handlers: map[hook.Events]goja.Callable{}}
-	i.vm.serves = i
+	i := &Instance{script: s, env: env, running: running{version: version, params: params}, tried: version}
 	if env.State != nil {
 		if err := json.Unmarshal(env.State, &i.carried); err != nil {
-			i.vm.close()
-			return nil, err
+			return nil, fmt.Errorf("scripts: state that %s is to take over: %w", s.name, err)
 		}
+	}
+	if i.vm, err = s.host.machine(); err != nil {
+		return nil, err
 	}
 	return i, nil
 }
 
 // Start implements hook.Hook.
-func (i *instance) Start(call *hook.Call) error {
-	return i.vm.do(call, 0, func() error {
-		exported, err := i.vm.open(i.script.program, i.env.Now)
+func (i *Instance) Start(call *hook.Call) error { return i.begin(call, 0) }
+
+// begin runs the script up to its handlers, which serve from a position on.
+func (i *Instance) begin(call *hook.Call, from int) error {
+	i.spec, i.handlers = i.version.spec, map[hook.Events]goja.Callable{}
+	i.vm.serves = i
+	err := i.vm.do(call, 0, func() error {
+		exported, err := i.vm.open(i.version.program, i.env.Now)
 		if err != nil {
 			return err
 		}
 		i.migrate, _ = goja.AssertFunction(exported.Get("migrate"))
-		make, ok := goja.AssertFunction(exported.Get("hooks"))
+		hooks, ok := goja.AssertFunction(exported.Get("hooks"))
 		if !ok {
 			return faultf(hook.BadValue, "script({ hooks }) is no function")
 		}
-		out, err := make(exported, i.vm.object(contextKind, i))
+		out, err := hooks(exported, i.vm.object(contextKind, i))
 		if err != nil {
 			return err
 		}
@@ -75,21 +90,80 @@ func (i *instance) Start(call *hook.Call) error {
 		}
 		return i.take(handlers)
 	})
+	if err == nil {
+		i.past = append(i.past, Change{from, i.version.digest})
+	}
+	return err
 }
+
+// Stale implements hook.Renewer: it says whether a newer version was compiled, and has
+// the files looked at in the background.
+func (i *Instance) Stale() bool {
+	if f := i.script.follow; f != nil {
+		f.look()
+	}
+	return i.script.current.Load() != i.tried
+}
+
+// Renew implements hook.Renewer. State is carried over; the old version stays where
+// the new one does not start.
+func (i *Instance) Renew(call *hook.Call) error {
+	next := i.script.current.Load()
+	i.tried = next
+	params, err := next.params.Fill(i.env.Params)
+	if err != nil {
+		return err
+	}
+	state, err := i.State()
+	if err != nil {
+		return err
+	}
+	machine, err := i.script.host.machine()
+	if err != nil {
+		return err
+	}
+	old := i.running
+	i.running = running{version: next, vm: machine, params: params}
+	if err = json.Unmarshal(state, &i.carried); err == nil {
+		err = i.begin(call, call.Position)
+	}
+	if err != nil {
+		machine.close()
+		i.running = old
+		return err
+	}
+	old.vm.close()
+	return nil
+}
+
+// Digest names the version that decided the token at a position.
+func (i *Instance) Digest(position int) string {
+	for _, c := range slices.Backward(i.past) {
+		if c.From <= position {
+			return c.Digest
+		}
+	}
+	return i.version.digest
+}
+
+// Changes are the versions that were at work, by position.
+func (i *Instance) Changes() []Change { return slices.Clone(i.past) }
 
 // events are the handlers' names.
 var events = map[string]hook.Events{"prompt": hook.OnPrompt, "logits": hook.OnLogits, "sample": hook.OnSample,
 	"token": hook.OnToken, "routing": hook.OnRouting, "finish": hook.OnFinish}
 
+const handlerNames = "prompt, logits, sample, token, routing and finish"
+
 // take keeps the handlers that hooks() returned.
-func (i *instance) take(handlers *goja.Object) error {
+func (i *Instance) take(handlers *goja.Object) error {
 	for _, name := range handlers.Keys() {
 		event, known := events[name]
 		if !known {
 			if name == "route" || name == "hidden" {
-				return faultf(hook.Unsupported, "the handler %s is not in this version", name)
+				return hook.Missing(name)
 			}
-			return faultf(hook.BadValue, "hooks() returned a handler %q: there is no such event", name)
+			return faultf(hook.BadValue, "hooks() returned a handler %q: there is no such event; there are %s", name, handlerNames)
 		}
 		f, ok := goja.AssertFunction(handlers.Get(name))
 		if !ok {
@@ -103,7 +177,7 @@ func (i *instance) take(handlers *goja.Object) error {
 }
 
 // inherited is the n-th state of the script before; nil for none.
-func (i *instance) inherited(n int) goja.Value {
+func (i *Instance) inherited(n int) goja.Value {
 	if n >= len(i.carried) {
 		return nil
 	}
@@ -114,8 +188,8 @@ func (i *instance) inherited(n int) goja.Value {
 	return value
 }
 
-// State implements Instance.
-func (i *instance) State() ([]byte, error) {
+// State is what the script keeps, for another version of it (see Env.State).
+func (i *Instance) State() ([]byte, error) {
 	text := []byte("[]")
 	err := i.vm.do(nil, loadTime, func() error {
 		list := make([]json.RawMessage, 0, len(i.states))
@@ -130,13 +204,13 @@ func (i *instance) State() ([]byte, error) {
 }
 
 // Spec implements hook.Hook.
-func (i *instance) Spec() hook.Spec { return i.spec }
+func (i *Instance) Spec() hook.Spec { return i.spec }
 
 // Close implements hook.Hook.
-func (i *instance) Close() { i.vm.close() }
+func (i *Instance) Close() { i.vm.close() }
 
 // handle calls a handler with arguments that are made in the machine.
-func (i *instance) handle(call *hook.Call, args func(v *vm) []goja.Value, result func(goja.Value) error) error {
+func (i *Instance) handle(call *hook.Call, args func(v *vm) []goja.Value, result func(goja.Value) error) error {
 	f := i.handlers[call.Event]
 	if f == nil {
 		return errors.New("the script has no such handler")
@@ -157,7 +231,7 @@ func (i *instance) handle(call *hook.Call, args func(v *vm) []goja.Value, result
 }
 
 // Prompt implements hook.Hook.
-func (i *instance) Prompt(call *hook.Call, p *hook.Prompt) error {
+func (i *Instance) Prompt(call *hook.Call, p *hook.Prompt) error {
 	var edit *goja.Object
 	return i.handle(call, func(v *vm) []goja.Value {
 		edit = v.object(promptKind, p)
@@ -170,14 +244,14 @@ func (i *instance) Prompt(call *hook.Call, p *hook.Prompt) error {
 }
 
 // Logits implements hook.Hook.
-func (i *instance) Logits(call *hook.Call, l *hook.Logits) error {
+func (i *Instance) Logits(call *hook.Call, l *hook.Logits) error {
 	return i.handle(call, func(v *vm) []goja.Value {
 		return []goja.Value{v.object(logitsKind, logits{l}), v.object(atKind, call.At)}
 	}, nil)
 }
 
 // Sample implements hook.Hook.
-func (i *instance) Sample(call *hook.Call, c *hook.Candidates) (id int32, chosen bool, err error) {
+func (i *Instance) Sample(call *hook.Call, c *hook.Candidates) (id int32, chosen bool, err error) {
 	list, err := c.Top()
 	if err != nil {
 		return 0, false, err
@@ -194,16 +268,16 @@ func (i *instance) Sample(call *hook.Call, c *hook.Candidates) (id int32, chosen
 }
 
 // Token implements hook.Hook.
-func (i *instance) Token(call *hook.Call, t *hook.Token) error {
+func (i *Instance) Token(call *hook.Call, t *hook.Token) error {
 	return i.handle(call, func(v *vm) []goja.Value { return []goja.Value{v.object(tokenKind, t)} }, nil)
 }
 
 // Routing implements hook.Hook.
-func (i *instance) Routing(call *hook.Call, r *hook.Routing) error {
+func (i *Instance) Routing(call *hook.Call, r *hook.Routing) error {
 	return i.handle(call, func(v *vm) []goja.Value { return []goja.Value{v.object(routingKind, r)} }, nil)
 }
 
 // Finish implements hook.Hook.
-func (i *instance) Finish(call *hook.Call, f *hook.Finish) error {
+func (i *Instance) Finish(call *hook.Call, f *hook.Finish) error {
 	return i.handle(call, func(v *vm) []goja.Value { return []goja.Value{v.object(finishKind, f)} }, nil)
 }

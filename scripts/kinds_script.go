@@ -2,6 +2,7 @@ package scripts
 
 import (
 	"encoding/json"
+	"strings"
 
 	"github.com/dop251/goja"
 
@@ -45,9 +46,9 @@ var hooksKind = &kind{name: "Hooks", doc: "The handlers of a choice. A handler t
 }}
 
 var contextKind = &kind{name: "Context", doc: "What a choice's handlers work with.", members: []member{
-	{sig: "readonly params: Values<P>", of: func(v *vm, what any) any { return v.plain(what.(*instance).params) }},
-	{sig: "readonly request: RequestInfo", of: func(v *vm, what any) any { return v.object(requestKind, &what.(*instance).env.Request) }},
-	{sig: "readonly model: ModelInfo", of: func(v *vm, what any) any { return v.object(modelKind, &what.(*instance).env.Model) }},
+	{sig: "readonly params: Values<P>", of: func(v *vm, what any) any { return v.plain(what.(*Instance).params) }},
+	{sig: "readonly request: RequestInfo", of: func(v *vm, what any) any { return v.object(requestKind, &what.(*Instance).env.Request) }},
+	{sig: "readonly model: ModelInfo", of: func(v *vm, what any) any { return v.object(modelKind, &what.(*Instance).env.Model) }},
 	{sig: "readonly steer: Steering", of: func(v *vm, what any) any { return v.object(steeringKind, what) }},
 	{sig: "readonly tokens: Tokens", of: func(v *vm, what any) any { return v.object(tokensKind, what) }},
 	{sig: "state<T>(init: () => T): T", doc: "Plain data that outlives a change of the script; init makes it.", do: doState},
@@ -85,9 +86,10 @@ var contextKind = &kind{name: "Context", doc: "What a choice's handlers work wit
 	{sig: "sequence(prompt: string | Ids): unknown", doc: "Not in this version.", do: missing("sequence")},
 }}
 
+// missing makes a method of a part of the contract that no engine has yet.
 func missing(name string) func(*vm, goja.FunctionCall) goja.Value {
 	return func(v *vm, _ goja.FunctionCall) goja.Value {
-		v.throw(faultf(hook.Unsupported, "%s is not in this version", name))
+		v.throw(hook.Missing(name))
 		return nil
 	}
 }
@@ -120,21 +122,7 @@ func doState(v *vm, c goja.FunctionCall) goja.Value {
 const maxLog = 4 << 10
 
 func doLog(v *vm, c goja.FunctionCall) goja.Value {
-	text := ""
-	for n, arg := range c.Arguments {
-		if n > 0 {
-			text += " "
-		}
-		if o, ok := arg.(*goja.Object); ok && o.ClassName() != "Error" {
-			text += v.json(arg)
-		} else {
-			text += arg.String()
-		}
-		if len(text) > maxLog {
-			text = text[:maxLog] + "…"
-			break
-		}
-	}
+	text := v.logLine(c.Arguments)
 	v.outside(func() error {
 		if v.call == nil {
 			return nil
@@ -142,6 +130,25 @@ func doLog(v *vm, c goja.FunctionCall) goja.Value {
 		return v.call.Emit("log", text)
 	})
 	return goja.Undefined()
+}
+
+// logLine is what arguments of log say.
+func (v *vm) logLine(args []goja.Value) string {
+	var line strings.Builder
+	for n, arg := range args {
+		if n > 0 {
+			line.WriteByte(' ')
+		}
+		if o, ok := arg.(*goja.Object); ok && o.ClassName() != "Error" {
+			line.WriteString(v.json(arg))
+		} else {
+			line.WriteString(short(arg))
+		}
+		if line.Len() > maxLog {
+			return strings.ToValidUTF8(line.String()[:maxLog], "") + "…"
+		}
+	}
+	return line.String()
 }
 
 // textOrIDs takes ids, or the text that stands for some.

@@ -1,6 +1,8 @@
 package scripts
 
 import (
+	"math"
+
 	"github.com/dop251/goja"
 
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
@@ -96,6 +98,7 @@ var logitsKind = &kind{name: "Logits", extends: readsKind,
 			ids := v.ids("the ids", c.Argument(0))
 			return func() error { return l.Only(ids) }
 		})},
+		{sig: "add(other: Logits, weight: number): this", doc: "Not in this version: there are no other sequences.", do: missing("add")},
 		{sig: "temperature(t: number): this", doc: "Sets the temperature of this token.", do: setting(hook.Temperature)},
 		{sig: "topK(k: number): this", do: setting(hook.TopK)},
 		{sig: "topP(p: number): this", do: setting(hook.TopP)},
@@ -110,6 +113,27 @@ var logitsKind = &kind{name: "Logits", extends: readsKind,
 type candidates struct {
 	list []hook.Candidate
 	from *hook.Candidates
+}
+
+// draw draws one of the list, with the random number of the call.
+func (c *candidates) draw(call *hook.Call) (int32, error) {
+	if c.from != nil {
+		return c.from.Draw()
+	}
+	if len(c.list) == 0 {
+		return 0, faultf(hook.NothingLeft, "draw of an empty list")
+	}
+	sum := 0.0
+	for _, t := range c.list {
+		sum += math.Exp(float64(t.Logprob))
+	}
+	left := call.Random() * sum
+	for _, t := range c.list {
+		if left -= math.Exp(float64(t.Logprob)); left < 0 {
+			return t.ID, nil
+		}
+	}
+	return c.list[len(c.list)-1].ID, nil
 }
 
 func column[T any](what any, of func(hook.Candidate) T) []T {
@@ -132,14 +156,11 @@ var candidatesKind = &kind{name: "Candidates", doc: "Tokens, most likely first."
 	{sig: "readonly logprobs: Float32Array", of: func(_ *vm, what any) any {
 		return column(what, func(c hook.Candidate) float32 { return c.Logprob })
 	}},
-	{sig: "draw(): number", doc: "In sample: the token that the chain would choose.", do: func(v *vm, c goja.FunctionCall) goja.Value {
-		from := receiver[*candidates](v, c).from
+	{sig: "draw(): number", doc: "One of them by chance: in sample the token that the chain would choose, else by their logits.", do: func(v *vm, c goja.FunctionCall) goja.Value {
+		list := receiver[*candidates](v, c)
 		var id int32
-		v.during(func(*hook.Call) (err error) {
-			if from == nil {
-				return faultf(misuse, "draw works on what sample was called with")
-			}
-			id, err = from.Draw()
+		v.during(func(call *hook.Call) (err error) {
+			id, err = list.draw(call)
 			return err
 		})
 		return v.rt.ToValue(id)

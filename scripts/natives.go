@@ -24,6 +24,8 @@ type natives struct {
 	parse, stringify                                          goja.Callable
 }
 
+const preludeName = "prelude.js"
+
 // prelude takes away what compiles text or has no bounds, and returns what Go wraps.
 const prelude = `(function() {
 	"use strict";
@@ -38,7 +40,7 @@ const prelude = `(function() {
 	delete Object.getPrototypeOf(Int8Array).prototype.toLocaleString;
 })()`
 
-var compiledPrelude = goja.MustCompile("prelude.js", prelude, true)
+var compiledPrelude = goja.MustCompile(preludeName, prelude, true)
 
 // fence wraps built-ins whose cost one call can make as large as it likes.
 func (v *vm) fence() error {

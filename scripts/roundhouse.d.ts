@@ -127,6 +127,8 @@ declare module "roundhouse" {
     ban(ids: Ids): this;
     /** Keeps all other tokens from being drawn. */
     only(ids: Ids): this;
+    /** Not in this version: there are no other sequences. */
+    add(other: Logits, weight: number): this;
     /** Sets the temperature of this token. */
     temperature(t: number): this;
     topK(k: number): this;
@@ -143,7 +145,7 @@ declare module "roundhouse" {
     readonly ids: Int32Array;
     readonly logits: Float32Array;
     readonly logprobs: Float32Array;
-    /** In sample: the token that the chain would choose. */
+    /** One of them by chance: in sample the token that the chain would choose, else by their logits. */
     draw(): number;
   }
 

@@ -3,10 +3,14 @@
 // its own for every choice: in process, with budgets, bounded built-ins, and without
 // files, network or processes.
 //
-//	script, err := host.Load(ctx, folder, "sampler.ts")
-//	instance, err := host.New(script, env)
+//	store, err := scripts.Open(root, scripts.Options{})
+//	script, err := store.Get("sampler")            // sampler.ts or sampler.js below root
+//	body, err := script.Request(body, params, log) // once a request
+//	instance, err := script.Start(env)             // once a choice
 //	chain, err := hook.NewChain(options, instance)
 //
+// A script of a store follows its files: what runs goes on with a new version from the
+// first token after it was compiled, and with the old one where the new does not work.
 // What a script sees is one table (see kinds), which roundhouse.d.ts is made of.
 package scripts
 
@@ -14,215 +18,82 @@ package scripts
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"io/fs"
-	"path"
-	"strings"
+	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/dop251/goja"
-	"github.com/dop251/goja/parser"
 
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
 )
 
-// Script is a script ready to run. It is safe for concurrent use.
+// Script is a script of a store, or of a folder that stays as it is. It is safe for
+// concurrent use.
 type Script struct {
-	Name   string
-	Digest string // of the bundle: the same text has the same
-	Params hook.Params
-	Spec   hook.Spec // but for Events, which each choice decides
-
-	program    *goja.Program
-	hasRequest bool
+	name    string
+	host    *Host
+	follow  *follower // nil where the files stay as they are
+	current atomic.Pointer[version]
 }
 
-// bundleName is the name of the bundle in stacks; what it was made of has its own.
-const bundleName = "script.js"
+// Info is what a script says of itself.
+type Info struct {
+	Name    string // for reports; of the file where the script names none
+	Digest  string // of the bundle: the same text has the same
+	Params  hook.Params
+	Spec    hook.Spec // but for Events, which each choice decides
+	Request bool      // it wants to see requests
+}
 
-// Load bundles a script of a folder and reads what it declares. Errors are
-// *LoadError.
+// Load bundles a script of a folder that stays as it is, and reads what it declares.
+// Errors are *LoadError, but for *BusyError.
 func (h *Host) Load(ctx context.Context, folder fs.FS, entry string) (*Script, error) {
-	b, err := build(ctx, folder, entry)
+	v, _, err := h.load(ctx, folder, entry)
 	if err != nil {
 		return nil, err
 	}
-	if err := h.admit(); err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256([]byte(b.code))
-	s := &Script{Name: strings.TrimSuffix(path.Base(entry), path.Ext(entry)), Digest: hex.EncodeToString(sum[:])}
-	if s.program, err = compile(b); err != nil {
-		return nil, &LoadError{entry, []string{err.Error()}}
-	}
-	v := newVM(h)
-	defer v.close()
-	if err := v.do(nil, loadTime, func() error { return s.declare(v) }); err != nil {
-		return nil, &LoadError{entry, []string{placed(err)}}
-	}
+	s := &Script{name: v.name, host: h}
+	s.current.Store(v)
 	return s, nil
 }
 
-// loadTime is how long a script has to declare itself.
-const loadTime = 500 * time.Millisecond
+// Name is what the script is found by.
+func (s *Script) Name() string { return s.name }
 
-// placed is an error with its line in front.
-func placed(err error) string {
-	var f *hook.Fault
-	if errors.As(err, &f) && f.Line != "" {
-		return f.Line + ": " + f.Err.Error()
-	}
-	return err.Error()
+// Info returns what the newest version that works says of itself.
+func (s *Script) Info() Info {
+	v := s.current.Load()
+	return Info{Name: v.name, Digest: v.digest, Params: v.params, Spec: v.spec, Request: v.hasRequest}
 }
-
-func compile(b *bundle) (*goja.Program, error) {
-	loader := parser.WithSourceMapLoader(func(string) ([]byte, error) { return []byte(b.sourceMap), nil })
-	ast, err := goja.Parse(bundleName, b.code+"\n//# sourceMappingURL="+bundleName+".map", loader)
-	if err != nil {
-		return nil, err
-	}
-	return goja.CompileAST(ast, true)
-}
-
-// open makes the runtime of a machine and runs the module in it. It returns what the
-// script exports.
-func (v *vm) open(program *goja.Program, now time.Time) (*goja.Object, error) {
-	v.rt.SetParserOptions(parser.WithDisableSourceMaps)
-	v.rt.SetMaxCallStackSize(maxCalls)
-	v.rt.SetTimeSource(func() time.Time { return now })
-	v.rt.SetRandSource(v.random)
-	if err := v.fence(); err != nil {
-		return nil, err
-	}
-	wrapper, err := v.rt.RunProgram(program)
-	if err != nil {
-		return nil, err
-	}
-	run, ok := goja.AssertFunction(wrapper)
-	if !ok {
-		return nil, errors.New("the bundle is no function")
-	}
-	module := v.rt.NewObject()
-	_ = module.Set("exports", v.rt.NewObject())
-	if _, err := run(goja.Undefined(), module); err != nil {
-		return nil, err
-	}
-	exported, ok := module.Get("exports").ToObject(v.rt).Get("default").(*goja.Object)
-	if !ok {
-		return nil, faultf(hook.Misuse, "it exports no script: write export default script({ ... })")
-	}
-	return exported, nil
-}
-
-// random is what Math.random gives: keyed in handlers, and a constant before them.
-func (v *vm) random() float64 {
-	if v.call == nil {
-		return .5
-	}
-	return v.call.Random()
-}
-
-// declare reads what a script says of itself.
-func (s *Script) declare(v *vm) error {
-	exported, err := v.open(s.program, time.Time{})
-	if err != nil {
-		return err
-	}
-	known := map[string]bool{}
-	for _, m := range scriptKind.members {
-		known[m.name()] = true
-	}
-	for _, name := range exported.Keys() {
-		if !known[name] {
-			return faultf(hook.BadValue, "script({ %s }): there is no such field", name)
-		}
-	}
-	if _, ok := goja.AssertFunction(exported.Get("hooks")); !ok {
-		return faultf(hook.BadValue, "script({ hooks }) is %s: it is a function that returns the handlers", kindOf(exported.Get("hooks")))
-	}
-	_, s.hasRequest = goja.AssertFunction(exported.Get("request"))
-	if err := json.Unmarshal([]byte(v.json(exported)), &declaration{s}); err != nil {
-		return faultf(hook.BadValue, "script({ ... }): %w", err)
-	}
-	return s.Params.Check()
-}
-
-// declaration fills in a script from the plain part of what it exports.
-type declaration struct{ s *Script }
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (d *declaration) UnmarshalJSON(data []byte) error {
-	var form struct {
-		API      int         `json:"api"`
-		Name     string      `json:"name"`
-		Params   hook.Params `json:"params"`
-		Priority int         `json:"priority"`
-		Lag      int         `json:"lag"`
-		Budget   float64     `json:"budget"`
-		Capture  string      `json:"capture"`
-		Top      int         `json:"top"`
-	}
-	if err := json.Unmarshal(data, &form); err != nil {
-		return err
-	}
-	switch {
-	case form.API != 1:
-		return fmt.Errorf("api is %d: this version has 1", form.API)
-	case form.Lag < 0 || form.Lag > hook.DefaultLag:
-		return fmt.Errorf("lag is %d: it is %d or %d", form.Lag, hook.MinLag, hook.DefaultLag)
-	case form.Budget < 0 || form.Budget > 1000*maxCeiling.Seconds():
-		return fmt.Errorf("budget is %v ms: it lies in 0 to %v", form.Budget, 1000*maxCeiling.Seconds())
-	case form.Capture != "" && form.Capture != "decode" && form.Capture != "all":
-		return fmt.Errorf("capture is %q: it is decode or all", form.Capture)
-	case form.Top < 0 || form.Top > hook.MaxCandidates:
-		return fmt.Errorf("top is %d: it lies in 0 to %d", form.Top, hook.MaxCandidates)
-	case len(form.Name) > 64:
-		return fmt.Errorf("a name of %d bytes: 64 at most", len(form.Name))
-	}
-	if form.Name != "" {
-		d.s.Name = form.Name
-	}
-	d.s.Params = form.Params
-	d.s.Spec = hook.Spec{Name: d.s.Name, Priority: form.Priority, Lag: form.Lag, CaptureAll: form.Capture == "all",
-		Top: form.Top, Budget: time.Duration(form.Budget * float64(time.Millisecond))}
-	return nil
-}
-
-// HasRequest says whether the script wants to see requests.
-func (s *Script) HasRequest() bool { return s.hasRequest }
 
 // Request lets a script change a request's body, once for all its choices. It
 // returns the body to go on with.
-func (h *Host) Request(s *Script, body []byte, params map[string]any, log func(string)) ([]byte, error) {
-	if !s.hasRequest {
+// Errors are a *BusyError, a *hook.ParamError or a *LoadError.
+func (s *Script) Request(body []byte, params map[string]any, log func(string)) ([]byte, error) {
+	version := s.current.Load()
+	if !version.hasRequest {
 		return body, nil
 	}
-	filled, err := s.Params.Fill(params)
+	filled, err := version.params.Fill(params)
 	if err != nil {
 		return nil, err
 	}
-	if err := h.admit(); err != nil {
+	v, err := s.host.machine()
+	if err != nil {
 		return nil, err
 	}
-	v := newVM(h)
 	defer v.close()
 	err = v.do(nil, loadTime, func() error {
-		exported, err := v.open(s.program, time.Time{})
+		exported, err := v.open(version.program, time.Time{})
 		if err != nil {
 			return err
 		}
 		request, context := v.parsed(string(body)), v.rt.NewObject()
 		_ = context.Set("params", v.plain(filled))
 		_ = context.Set("log", func(c goja.FunctionCall) goja.Value {
-			text := ""
-			for _, arg := range c.Arguments {
-				text += arg.String() + " "
-			}
-			v.outside(func() error { log(text[:min(len(text), maxLog)]); return nil })
+			text := v.logLine(c.Arguments)
+			v.outside(func() error { log(text); return nil })
 			return goja.Undefined()
 		})
 		handler, _ := goja.AssertFunction(exported.Get("request"))
@@ -237,17 +108,17 @@ func (h *Host) Request(s *Script, body []byte, params map[string]any, log func(s
 		return nil
 	})
 	if err != nil {
-		return nil, &LoadError{s.Name, []string{placed(err)}}
+		return nil, &LoadError{version.name, []string{placed(err)}}
 	}
 	return body, nil
 }
 
 // settled refuses a promise: nobody would wait for it.
 func settled(value goja.Value) error {
-	if value != nil {
-		if _, ok := value.Export().(*goja.Promise); ok {
-			return faultf(hook.Misuse, "the handler returned a promise: handlers are not async, nothing waits for them")
-		}
+	if o, ok := value.(*goja.Object); ok && o.ExportType() == promiseType {
+		return faultf(hook.Misuse, "the handler returned a promise: handlers are not async, nothing waits for them")
 	}
 	return nil
 }
+
+var promiseType = reflect.TypeFor[*goja.Promise]()

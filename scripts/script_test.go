@@ -66,7 +66,7 @@ func begin(t *testing.T, text string, o hook.Options, env Env) (*play, error) {
 	t.Helper()
 	h := NewHost(Options{})
 	env.Model, env.Tokenizer = model, letters{}
-	i, err := h.New(load(t, h, text), env)
+	i, err := load(t, h, text).Start(env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestFaults(t *testing.T) {
 		`emit("x", NaN)`:                       "not_a_number",
 		`new Function("return 1")()`:           "exception",
 		`(() => {}).constructor("return 1")()`: "exception",
-		`l.top(2).draw()`:                      "misuse",
+		`l.add(l, 2)`:                          "unsupported",
 	} {
 		if f := fault(t, handler); f.Kind.String() != want || f.Hook != "test" || f.Event != "logits" || f.Position != 3 {
 			t.Errorf("%s: %v, want %s", handler, f, want)
@@ -240,7 +240,7 @@ func TestLinesAreOfTheSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i, err := h.New(s, Env{Model: model})
+	i, err := s.Start(Env{Model: model})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,10 +263,10 @@ func TestLinesAreOfTheSource(t *testing.T) {
 func TestLoadRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		`export const x = 1`:                                       "exports no script",
-		`export default { api: 2, hooks() {} }`:                    "api is 2",
+		`export default { api: 2, hooks() {} }`:                    "for api 2",
 		`export default { api: 1 }`:                                "hooks",
 		`export default { api: 1, hooks() {}, lag: 3 }`:            "lag is 3",
-		`export default { api: 1, hooks() {}, hold: 3 }`:           "no such field",
+		`export default { api: 1, hooks() {}, hold: 3 }`:           "not in this version",
 		`export default { api: 1, hooks() {}, capture: "some" }`:   "capture",
 		`export default { api: 1, hooks() {}, params: { a: {} } }`: "parameter a",
 		`export default { api: "1", hooks() {} }`:                  "cannot unmarshal",
@@ -393,16 +393,16 @@ func TestParamsAndRequest(t *testing.T) {
 		export default script({ api: 1, name: "warm", priority: 3, budget: 5, params: { heat: { type: "number", default: 0.5, maximum: 2 } },
 			request(r, { params, log }) { r.temperature = params.heat; delete r.top_p; log("hot", r.temperature); },
 			hooks({ params }) { return { logits(l) { l.temperature(params.heat); } }; } });`)
-	if s.Name != "warm" || s.Spec.Priority != 3 || s.Spec.Budget != 5*time.Millisecond || s.Params["heat"].Default != .5 {
-		t.Errorf("%+v", s)
+	if i := s.Info(); i.Name != "warm" || i.Spec.Priority != 3 || i.Spec.Budget != 5*time.Millisecond || i.Params["heat"].Default != .5 || !i.Request {
+		t.Errorf("%+v", i)
 	}
 	logged := ""
-	body, err := h.Request(s, []byte(`{"model": "m", "top_p": 0.5}`), map[string]any{"heat": 1.5}, func(text string) { logged += text })
+	body, err := s.Request([]byte(`{"model": "m", "top_p": 0.5}`), map[string]any{"heat": 1.5}, func(text string) { logged += text })
 	var got map[string]any
-	if err := errors.Join(err, json.Unmarshal(body, &got)); err != nil || got["temperature"] != 1.5 || got["top_p"] != nil || got["model"] != "m" || logged != "hot 1.5 " {
+	if err := errors.Join(err, json.Unmarshal(body, &got)); err != nil || got["temperature"] != 1.5 || got["top_p"] != nil || got["model"] != "m" || logged != "hot 1.5" {
 		t.Errorf("%s, %q, %v", body, logged, err)
 	}
-	if _, err := h.New(s, Env{Params: map[string]any{"heat": 3.0}}); err == nil {
+	if _, err := s.Start(Env{Params: map[string]any{"heat": 3.0}}); err == nil {
 		t.Error("a parameter out of range was taken")
 	}
 }
@@ -412,13 +412,13 @@ func TestStateIsCarriedOver(t *testing.T) {
 	h := NewHost(Options{})
 	old := load(t, h, wrapped(`const st = state(() => ({ n: 41 })); return { logits() { st.n++; } }`))
 	next := load(t, h, `export default { api: 1, migrate: (old) => ({ count: old.n }), hooks({ state, log }) { const st = state(() => ({ count: 0 })); return { logits() { log(st.count); } }; } }`)
-	a, err := h.New(old, Env{Model: model})
+	a, err := old.Start(Env{Model: model})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var lines []any
 	o := hook.Options{Shape: model.Shape, Tokens: 8, OnError: hook.Fail, Notify: func(n hook.Notice) { lines = append(lines, n.Value) }}
-	run := func(i Instance) {
+	run := func(i *Instance) {
 		c, err := hook.NewChain(o, i)
 		if err != nil {
 			t.Fatal(err)
@@ -432,7 +432,7 @@ func TestStateIsCarriedOver(t *testing.T) {
 	if err != nil || string(kept) != `[{"n":42}]` {
 		t.Fatalf("%s, %v", kept, err)
 	}
-	b, err := h.New(next, Env{Model: model, State: kept})
+	b, err := next.Start(Env{Model: model, State: kept})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -472,10 +472,13 @@ func TestDeclarations(t *testing.T) {
 
 // Every member of the table is there in a running script.
 func TestTableIsBound(t *testing.T) {
-	v := newVM(NewHost(Options{}))
+	v, err := NewHost(Options{}).machine()
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer v.close()
-	v.serves = &instance{env: Env{Model: model}}
-	err := v.do(nil, time.Second, func() error {
+	v.serves = &Instance{env: Env{Model: model}}
+	err = v.do(nil, time.Second, func() error {
 		if _, err := v.open(goja.MustCompile("x.js", "(function(m) { m.exports.default = {} })", true), time.Time{}); err != nil {
 			return err
 		}

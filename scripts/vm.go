@@ -15,17 +15,20 @@ import (
 // vm is one JavaScript machine with a goroutine of its own, so that it can be left
 // behind when it neither answers nor lets itself be interrupted.
 type vm struct {
-	host *Host
-	rt   *goja.Runtime
-	jobs chan func() error
-	done chan error
+	host  *Host
+	rt    *goja.Runtime
+	jobs  chan func() error
+	done  chan error
+	timer *time.Timer
+	scale scale // weighs what the machine holds
 
 	// gate is held by whoever touches what lies outside the machine; dead says that
 	// the machine was left behind, and must not.
-	gate sync.Mutex
-	dead bool
+	gate  sync.Mutex
+	dead  bool
+	ended bool // no jobs any more
 
-	serves  *instance  // nil while a script is loaded
+	serves  *Instance  // nil while a script is loaded
 	call    *hook.Call // of the moment; nil outside handlers
 	thrown  *goja.Object
 	fault   *hook.Fault // that thrown stands for
@@ -39,13 +42,23 @@ const maxCalls = 500
 
 func newVM(h *Host) *vm {
 	v := &vm{host: h, rt: goja.New(), jobs: make(chan func() error), done: make(chan error, 1), protos: map[string]*goja.Object{}}
-	go v.loop()
+	v.timer = time.NewTimer(time.Hour)
+	v.timer.Stop()
+	v.scale.most = h.options.Memory
 	return v
 }
 
+// loop is the machine's goroutine, which the host waits for.
 func (v *vm) loop() {
 	for job := range v.jobs {
-		v.done <- v.guarded(job)
+		err := v.guarded(job)
+		v.done <- err
+		v.scale.check(v.rt)
+	}
+	v.gate.Lock()
+	defer v.gate.Unlock()
+	if v.dead {
+		v.host.abandoned.Add(-1)
 	}
 }
 
@@ -54,87 +67,112 @@ func (v *vm) guarded(job func() error) (err error) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
-		case *goja.Object: // thrown by us, outside any function of the script
-			if err = v.fault; r != v.thrown {
-				err = &hook.Fault{Kind: hook.Exception, Err: errors.New("it threw an object")}
-			}
 		case error:
 			err = v.explain(r)
 		default:
 			err = &hook.Fault{Kind: hook.Exception, Err: fmt.Errorf("panic in the script's machine: %v", r)}
 		}
 	}()
-	if err := job(); err != nil {
-		return v.explain(err)
+	if thrown := v.rt.Try(func() { err = job() }); thrown != nil {
+		err = thrown
 	}
-	return nil
+	if err != nil {
+		err = v.explain(err)
+	}
+	return err
 }
+
+// watch is how often a machine is looked after that runs for long.
+const watch = 5 * time.Millisecond
 
 // do runs a job for a call, for no longer than its budget. A nil call has the time
 // that is given.
 func (v *vm) do(call *hook.Call, budget time.Duration, job func() error) error {
-	if v.dead {
-		return &hook.Fault{Kind: hook.Abandoned, Err: errors.New("the script was left behind before")}
-	}
-	busy := func() time.Duration { return 0 }
 	if call != nil {
-		busy, budget = call.Busy, call.Budget()
+		budget = call.Budget()
 	}
 	if budget <= 0 || budget > v.host.options.Ceiling {
 		budget = v.host.options.Ceiling
 	}
+	if err := v.give(call, job); err != nil {
+		return err
+	}
+	busy := call.Busy
+	if call == nil {
+		began := time.Now()
+		busy = func() time.Duration { return time.Since(began) }
+	}
+	v.timer.Reset(min(watch, budget-busy()))
+	defer v.timer.Stop()
+	var stopped *hook.Fault
+	var heap uint64
+	for {
+		select {
+		case err := <-v.done:
+			if stopped != nil && err != nil {
+				stopped.Line = lineOf(err)
+				return stopped
+			}
+			return err
+		case <-v.timer.C:
+		}
+		spent, now := busy(), heapBytes()
+		if heap == 0 {
+			heap = now
+		}
+		switch {
+		case stopped != nil:
+			v.abandon()
+			return &hook.Fault{Kind: hook.Abandoned, Err: fmt.Errorf("it did not stop %v after it was to (%w), and was left behind", v.host.options.Grace, stopped.Err)}
+		case spent >= budget:
+			stopped = faultf(hook.OverBudget, "it was stopped after %v", budget)
+		case now > heap+swell:
+			stopped = faultf(hook.OutOfMemory, "it was stopped: memory grew by more than %d MiB while it ran", swell>>20)
+		default: // it has been reading, or may take long
+			v.timer.Reset(min(watch, budget-spent))
+			continue
+		}
+		v.rt.Interrupt("stopped")
+		v.timer.Reset(v.host.options.Grace)
+	}
+}
+
+// give hands a job to the machine's goroutine, which may be weighing what it holds.
+func (v *vm) give(call *hook.Call, job func() error) error {
+	if v.dead {
+		return &hook.Fault{Kind: hook.Abandoned, Err: errors.New("the script was left behind before")}
+	}
+	if v.ended {
+		return &hook.Fault{Kind: hook.Lost, Err: errors.New("the script was closed before")}
+	}
+	resume := call.Aside()
 	v.jobs <- func() error {
+		resume()
+		if fault := v.scale.fault(); fault != nil {
+			return fault
+		}
 		v.rt.ClearInterrupt()
 		v.call = call
 		defer func() { v.call = nil }()
 		return job()
 	}
-	timer := time.NewTimer(budget - busy())
-	defer timer.Stop()
-	began, stopped := time.Now(), false
-	for {
-		select {
-		case err := <-v.done:
-			if stopped && err != nil {
-				return &hook.Fault{Kind: hook.OverBudget, Line: lineOf(err), Err: fmt.Errorf("it was stopped after %v", budget)}
-			}
-			return err
-		case <-timer.C:
-		}
-		spent := time.Since(began)
-		if call != nil {
-			spent = busy()
-		}
-		switch {
-		case spent < budget: // it has been reading
-			timer.Reset(budget - spent)
-		case !stopped:
-			v.rt.Interrupt("over budget")
-			stopped = true
-			timer.Reset(v.host.options.Grace)
-		default:
-			v.abandon()
-			return &hook.Fault{Kind: hook.Abandoned, Err: fmt.Errorf("it did not stop %v after its budget of %v", v.host.options.Grace, budget)}
-		}
-	}
+	return nil
 }
 
-// abandon leaves the machine behind: from here on it reaches nothing outside itself.
+// abandon leaves the machine behind: from here on it reaches nothing outside itself,
+// and its goroutine ends when what it is at comes to its end.
 func (v *vm) abandon() {
 	v.gate.Lock()
 	v.dead = true
-	v.gate.Unlock()
 	v.host.abandoned.Add(1)
-	go func() {
-		<-v.done
-		v.host.abandoned.Add(-1)
-		close(v.jobs)
-	}()
+	v.gate.Unlock()
+	v.close()
 }
 
 // close ends the machine.
 func (v *vm) close() {
-	if !v.dead {
+	if !v.ended {
+		v.ended = true
 		close(v.jobs)
 	}
 }
@@ -209,22 +247,38 @@ func (v *vm) explain(err error) error {
 			c.Line = line(thrown.Stack())
 			return &c
 		}
-		message := thrown.Value().String()
-		if len(message) > maxMessage {
-			message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
-		}
-		return &hook.Fault{Kind: hook.Exception, Line: line(thrown.Stack()), Err: errors.New(message)}
+		return &hook.Fault{Kind: hook.Exception, Line: line(thrown.Stack()), Err: errors.New(v.message(thrown.Value()))}
 	case errors.As(err, &f):
 		return f
 	}
 	return &hook.Fault{Kind: hook.Exception, Err: err}
 }
 
+// message is what a thrown value says: it may have to be asked, and throw again.
+func (v *vm) message(value goja.Value) (text string) {
+	text = "it threw something that does not become a text"
+	defer func() {
+		// Whatever asking leads to, the interrupt among it, the answer stays as it is.
+		_ = recover()
+	}()
+	_ = v.rt.Try(func() { text = short(value) })
+	return text
+}
+
+// short is the beginning of the text that a value becomes.
+func short(value goja.Value) string {
+	text := value.ToString() // once: it may ask the script
+	if s, ok := text.(goja.String); ok && s.Length() > maxMessage {
+		return s.Substring(0, maxMessage).String() + "…"
+	}
+	return text.String()
+}
+
 // line is the innermost place of a stack that lies in a source file.
 func line(stack []goja.StackFrame) string {
 	for _, frame := range stack {
 		at := frame.Position()
-		if at.Filename != "" && at.Filename != bundleName && at.Line > 0 {
+		if at.Filename != "" && at.Filename != bundleName && at.Filename != preludeName && at.Line > 0 {
 			return fmt.Sprintf("%s:%d:%d", strings.TrimPrefix(at.Filename, namespace+":"), at.Line, at.Column)
 		}
 	}
