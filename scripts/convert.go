@@ -66,6 +66,9 @@ func numbers(o *goja.Object) bool {
 	return t != nil && t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Interface
 }
 
+// bufferType is that of an ArrayBuffer.
+var bufferType = reflect.TypeFor[goja.ArrayBuffer]()
+
 // elements returns the elements of an array, one by one.
 func (v *vm) elements(what string, o *goja.Object, most int) []goja.Value {
 	if o.ClassName() != "Array" {

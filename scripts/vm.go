@@ -3,6 +3,7 @@ package scripts
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +36,7 @@ type vm struct {
 	protos  map[string]*goja.Object
 	natives natives
 	depth   int // of nested joins
+	buffers int // bytes of those that the call made
 }
 
 // maxCalls bounds the depth of calls.
@@ -67,6 +69,9 @@ func (v *vm) guarded(job func() error) (err error) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
+		case runtime.Error: // ours, or the machine's: who knows in what state it is
+			err = faultf(hook.Lost, "the script's machine broke: %v", r)
+			v.scale.heavy = "a broken machine"
 		case error:
 			err = v.explain(r)
 		default:
@@ -152,7 +157,7 @@ func (v *vm) give(call *hook.Call, job func() error) error {
 			return fault
 		}
 		v.rt.ClearInterrupt()
-		v.call = call
+		v.call, v.depth, v.buffers = call, 0, 0
 		defer func() { v.call = nil }()
 		return job()
 	}
