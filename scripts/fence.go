@@ -50,9 +50,11 @@ func (v *vm) fence() error {
 		v.atMost(c.Argument(0).String(), c.Argument(1).ToFloat(), maxArray)
 		return c.Argument(1)
 	})
-	if _, err := run(goja.Undefined(), most); err != nil {
+	steps, err := run(goja.Undefined(), most)
+	if err != nil {
 		return err
 	}
+	v.fenceIterator(steps.ToObject(rt))
 	get := func(path ...string) *goja.Object {
 		o := global
 		for _, name := range path {
@@ -61,6 +63,12 @@ func (v *vm) fence() error {
 		return o
 	}
 	v.natives.Error = global.Get("Error")
+	for name, to := range map[string]*goja.Value{
+		"Int32Array": &v.natives.Int32Array, "Float32Array": &v.natives.Float32Array,
+		"Uint16Array": &v.natives.Uint16Array, "Uint32Array": &v.natives.Uint32Array,
+	} {
+		*to = global.Get(name)
+	}
 	v.fenceStrings(get("String", "prototype"))
 	v.fenceRegExps(global, get("RegExp", "prototype"))
 	v.fenceArrays(get("Array", "prototype"))
@@ -69,12 +77,6 @@ func (v *vm) fence() error {
 	v.fenceObjects(get("Object"), get("Reflect"))
 	for _, name := range []string{"encodeURI", "encodeURIComponent", "decodeURI", "decodeURIComponent", "escape", "unescape"} {
 		v.guard(global, name, func(c *goja.FunctionCall) { v.textArg(c, 0, maxText) })
-	}
-	for name, to := range map[string]*goja.Value{
-		"Int32Array": &v.natives.Int32Array, "Float32Array": &v.natives.Float32Array,
-		"Uint16Array": &v.natives.Uint16Array, "Uint32Array": &v.natives.Uint32Array,
-	} {
-		*to = global.Get(name)
 	}
 	return nil
 }
@@ -212,6 +214,17 @@ func (v *vm) list(what string, o *goja.Object, most int) *goja.Object {
 		}
 	}
 	return v.rt.NewArray(out...)
+}
+
+// fenceIterator lets what goes through an array natively, a spread or a Set, be
+// interrupted there: the array may be longer than what it holds.
+func (v *vm) fenceIterator(steps *goja.Object) {
+	nothing, _ := goja.AssertFunction(steps.Get("nothing"))
+	v.guard(steps.Get("prototype").ToObject(v.rt), "next", func(*goja.FunctionCall) {
+		if v.stopping.Load() {
+			call(nothing, goja.Undefined()) // which is interrupted
+		}
+	})
 }
 
 // fenceObjects bounds lists of arguments and of names.

@@ -18,12 +18,6 @@
 	delete getPrototypeOf(Int8Array).prototype.toLocaleString;
 	delete RegExp.prototype.compile;
 
-	// An array may be longer than what it holds, and what goes through it natively
-	// (a spread, a Set) cannot be interrupted but here.
-	const steps = getPrototypeOf([][Symbol.iterator]());
-	const step = steps.next;
-	define(steps, "next", function next() { return apply(step, this, none); });
-
 	define(Array, "from", function from(items, map, self) {
 		if (map !== undefined && typeof map !== "function") throw new TypeError("Array.from: the second argument is no function");
 		if (items === null || items === undefined) throw new TypeError("Array.from of " + items);
@@ -49,4 +43,6 @@
 		}
 		return text;
 	});
+
+	return { prototype: getPrototypeOf([][Symbol.iterator]()), nothing() {} };
 })

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dop251/goja"
@@ -22,6 +23,8 @@ type vm struct {
 	done  chan error
 	timer *time.Timer
 	scale scale // weighs what the machine holds
+
+	stopping atomic.Bool // it was interrupted
 
 	// gate is held by whoever touches what lies outside the machine; dead says that
 	// the machine was left behind, and must not.
@@ -137,6 +140,7 @@ func (v *vm) do(call *hook.Call, budget time.Duration, job func() error) error {
 			v.timer.Reset(min(watch, budget-spent))
 			continue
 		}
+		v.stopping.Store(true)
 		v.rt.Interrupt("stopped")
 		v.timer.Reset(v.host.options.Grace)
 	}
@@ -157,6 +161,7 @@ func (v *vm) give(call *hook.Call, job func() error) error {
 			return fault
 		}
 		v.rt.ClearInterrupt()
+		v.stopping.Store(false)
 		v.call, v.depth, v.buffers = call, 0, 0
 		defer func() { v.call = nil }()
 		return job()
