@@ -22,6 +22,7 @@ type Call struct {
 	link    *link
 	draws   uint32
 	notices int
+	limit   time.Duration // in the place of what the event has; 0 for that
 	began   time.Time
 	waited  atomic.Int64 // in reads, nanoseconds
 	reading atomic.Int64 // when the read of the moment began, after began; 0 for none
@@ -44,6 +45,9 @@ const rareBudget = 25
 
 // Budget is how long the call may take, reads not counted; 0 for as long as it wants.
 func (c *Call) Budget() time.Duration {
+	if c.limit > 0 {
+		return c.limit
+	}
 	if c.Event == 0 || c.Event == OnPrompt || c.Event == OnFinish {
 		return rareBudget * c.link.budget
 	}

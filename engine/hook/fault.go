@@ -3,6 +3,7 @@ package hook
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -28,6 +29,11 @@ var faultNames = [...]string{"exception", "over_budget", "abandoned", "not_a_num
 	"nothing_left", "misuse", "lost", "out_of_memory", "unsupported"}
 
 func (k FaultKind) String() string { return faultNames[k] }
+
+// ParseFaultKind returns the kind of a name; what has none is an exception.
+func ParseFaultKind(name string) FaultKind {
+	return FaultKind(max(0, slices.Index(faultNames[:], name)))
+}
 
 // Fault is one failure of one hook.
 type Fault struct {

@@ -1,0 +1,151 @@
+package hook
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Solo calls one hook by itself, for who carries its calls from elsewhere: the far end
+// of a chain, in another process. What belongs to a chain stays there: lags, policy,
+// the order among hooks.
+type Solo struct {
+	chain *Chain
+	link  *link
+}
+
+// Outcome is what a call wanted, beside its answer.
+type Outcome struct {
+	Steer   *Steering // all that is set now; nil where nothing changed
+	Stop    string
+	Inject  []int32
+	Notices []Notice
+}
+
+// NewSolo returns one that calls a hook. Of the options, Budget, OnError and Steer do
+// not count.
+func NewSolo(o Options, h Hook) *Solo {
+	return &Solo{chain: &Chain{options: o}, link: &link{Hook: h, steer: NewSteering(o.Shape), lag: DefaultLag, faults: map[FaultKind]int{}}}
+}
+
+// Call calls the hook: do is told the call, and calls the handler. budget is that of
+// this call, 0 for none.
+func (s *Solo) Call(e Events, at At, budget time.Duration, do func(*Call) error) (Outcome, error) {
+	var out Outcome
+	s.chain.options.Notify = func(n Notice) { out.Notices = append(out.Notices, n) }
+	before := *s.link.steer
+	call := s.chain.open(s.link, e, at)
+	call.limit = budget
+	err := s.chain.close(call, guarded(func() error { return do(call) }))
+	if err != nil {
+		*s.link.steer = before
+		return Outcome{Notices: out.Notices}, asFault(err)
+	}
+	if e == 0 {
+		s.link.adopt(s.link.Spec(), 0)
+	}
+	if s.link.steer.changes != before.changes {
+		now := *s.link.steer
+		out.Steer = &now
+	}
+	out.Stop, out.Inject = call.stop, call.inject
+	return out, nil
+}
+
+// Edits returns an empty list that is good for the call.
+func (s *Solo) Edits(call *Call) *Edits {
+	e := NewEdits(s.chain.options.Tokens)
+	e.check = call.Usable
+	return e
+}
+
+// Reads returns reads of two sources that are good for the call.
+func (s *Solo) Reads(call *Call, entry, model Source) *Reads {
+	r := NewReads(s.chain.options.Tokens, entry, model)
+	r.bind(call)
+	return r
+}
+
+// Routing takes a record in and returns what the hook sees of it.
+func (s *Solo) Routing(call *Call, r *Record) *Routing {
+	s.link.history.add(r, s.chain.options.Shape.Experts)
+	return &Routing{Record: r, call: call, history: &s.link.history, experts: s.chain.options.Shape.Experts}
+}
+
+// Adopt sets the steering of the call to what it is elsewhere, and keeps what was
+// wanted beside. Errors are *Fault, and leave everything as it was.
+func (c *Call) Adopt(o Outcome) error {
+	if err := c.Usable(); err != nil {
+		return err
+	}
+	for _, n := range o.Notices {
+		if err := c.Emit(n.Name, n.Value); err != nil {
+			return err
+		}
+	}
+	if o.Stop != "" {
+		if err := c.Stop(o.Stop); err != nil {
+			return err
+		}
+	}
+	if len(o.Inject) > 0 {
+		if err := c.Inject(o.Inject); err != nil {
+			return err
+		}
+	}
+	if o.Steer != nil {
+		c.Steer.replace(o.Steer)
+	}
+	return nil
+}
+
+// replace takes other steering of the same shape over.
+func (s *Steering) replace(o *Steering) {
+	s.layers, s.vectors, s.decodeOnly = slices.Clone(o.layers), slices.Clone(o.vectors), o.decodeOnly
+	s.changes++
+}
+
+// Seed is what random numbers of the call are keyed by.
+func (c *Call) Seed() uint64 { return c.chain.options.Seed }
+
+// Adopt records edits and settings that were recorded elsewhere, checking each.
+func (e *Edits) Adopt(list []Edit, values map[Setting]float64) error {
+	for _, edit := range list {
+		var err error
+		switch edit.Op {
+		case Bias:
+			err = e.Bias(edit.IDs, edit.Value)
+		case Ban:
+			err = e.Ban(edit.IDs)
+		case Only:
+			err = e.Only(edit.IDs)
+		case Scale:
+			err = e.Scale(edit.Value)
+		default:
+			err = Missing("add")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, s := range slices.Sorted(maps.Keys(values)) {
+		if s >= settings {
+			return faultf(BadValue, "setting %d: there is none", s)
+		}
+		if err := e.Set(s, values[s]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// All returns the settings that were set.
+func (v *Values) All() map[Setting]float64 {
+	out := map[Setting]float64{}
+	for s := range settings {
+		if v.set[s] {
+			out[s] = v.value[s]
+		}
+	}
+	return out
+}
