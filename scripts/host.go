@@ -89,7 +89,7 @@ var errClosed = errors.New("scripts: the host is closed: no script starts any mo
 // machine starts a machine, unless too many were left behind.
 func (h *Host) machine() (*vm, error) {
 	if n := h.Abandoned(); n >= h.options.MaxAbandoned {
-		return nil, &BusyError{n}
+		return nil, &BusyError{fmt.Sprintf("%d scripts that could not be stopped still run, and no other is started before one of them ends", n)}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -104,12 +104,10 @@ func (h *Host) machine() (*vm, error) {
 // Abandoned is how many machines run on after they were left behind.
 func (h *Host) Abandoned() int { return int(h.abandoned.Load()) }
 
-// BusyError refuses a script while too many machines that were left behind still run.
-type BusyError struct{ Abandoned int }
+// BusyError refuses a script for now: whoever asked may try again in some seconds.
+type BusyError struct{ Reason string }
 
-func (e *BusyError) Error() string {
-	return fmt.Sprintf("busy: %d scripts that could not be stopped still run, and no other is started before one of them ends; try again in some seconds", e.Abandoned)
-}
+func (e *BusyError) Error() string { return "busy: " + e.Reason + "; try again in some seconds" }
 
 // Env is what a script may know of the choice that it serves.
 type Env struct {

@@ -58,6 +58,12 @@ func (h *Host) Load(ctx context.Context, folder fs.FS, entry string) (*Script, e
 	return s, nil
 }
 
+// LoadSource is Load, for a script that is one text and imports nothing but the module
+// roundhouse. file is its name in messages, and says whether it is TypeScript: "inline.ts".
+func (h *Host) LoadSource(ctx context.Context, file, text string) (*Script, error) {
+	return h.Load(ctx, single{file, text}, file)
+}
+
 // Name is what the script is found by.
 func (s *Script) Name() string { return s.name }
 
