@@ -1,0 +1,12 @@
+// Recursion by way of conversions.
+// stopped by: exception, over_budget
+import { script } from "roundhouse";
+export default script({
+	api: 1,
+	hooks({ steer, tokens, state, random, log, emit, stop, inject, snapshot }) {
+		return { logits(l, at) {
+			const o = { toString() { return "" + o; } };
+			"" + o;
+		} };
+	},
+});

@@ -1,0 +1,4 @@
+// Imports by an absolute path.
+// stopped by: load
+import passwd from "/etc/passwd.json";
+export default passwd;

@@ -1,0 +1,11 @@
+// Catches the interrupt, and goes on.
+// stopped by: over_budget
+import { script } from "roundhouse";
+export default script({
+	api: 1,
+	hooks({ steer, tokens, state, random, log, emit, stop, inject, snapshot }) {
+		return { logits(l, at) {
+			for (;;) { try { for (;;); } catch {} finally { for (;;); } }
+		} };
+	},
+});

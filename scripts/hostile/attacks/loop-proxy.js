@@ -1,0 +1,12 @@
+// A proxy whose traps run for ever.
+// stopped by: over_budget
+import { script } from "roundhouse";
+export default script({
+	api: 1,
+	hooks({ steer, tokens, state, random, log, emit, stop, inject, snapshot }) {
+		return { logits(l, at) {
+			const p = new Proxy({}, { get: () => { for (;;); } });
+			p.x;
+		} };
+	},
+});

@@ -1,0 +1,11 @@
+// A number that never becomes one.
+// stopped by: over_budget
+import { script } from "roundhouse";
+export default script({
+	api: 1,
+	hooks({ steer, tokens, state, random, log, emit, stop, inject, snapshot }) {
+		return { logits(l, at) {
+			+{ valueOf() { for (;;); } };
+		} };
+	},
+});

@@ -1,0 +1,11 @@
+// An endless while loop.
+// stopped by: over_budget
+import { script } from "roundhouse";
+export default script({
+	api: 1,
+	hooks({ steer, tokens, state, random, log, emit, stop, inject, snapshot }) {
+		return { logits(l, at) {
+			while (true);
+		} };
+	},
+});

@@ -1,0 +1,11 @@
+// The same with a typed array.
+// stopped by: bad_value
+import { script } from "roundhouse";
+export default script({
+	api: 1,
+	hooks({ steer, tokens, state, random, log, emit, stop, inject, snapshot }) {
+		return { logits(l, at) {
+			new Uint8Array(1e6).join("x".repeat(1e5));
+		} };
+	},
+});

@@ -1,0 +1,12 @@
+// The same by a number that is small when it is looked at.
+// stopped by: bad_value
+import { script } from "roundhouse";
+export default script({
+	api: 1,
+	hooks({ steer, tokens, state, random, log, emit, stop, inject, snapshot }) {
+		return { logits(l, at) {
+			let n = 0;
+			"x".repeat({ valueOf: () => n++ ? 2 : 1e9 });
+		} };
+	},
+});

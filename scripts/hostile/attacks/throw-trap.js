@@ -1,0 +1,11 @@
+// Throws what cannot be said.
+// stopped by: exception, over_budget
+import { script } from "roundhouse";
+export default script({
+	api: 1,
+	hooks({ steer, tokens, state, random, log, emit, stop, inject, snapshot }) {
+		return { logits(l, at) {
+			throw { toString() { throw { toString() { throw 1; } }; } };
+		} };
+	},
+});

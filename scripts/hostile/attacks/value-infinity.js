@@ -1,0 +1,11 @@
+// Infinity, as a bias.
+// stopped by: bad_value
+import { script } from "roundhouse";
+export default script({
+	api: 1,
+	hooks({ steer, tokens, state, random, log, emit, stop, inject, snapshot }) {
+		return { logits(l, at) {
+			l.bias(1, Infinity);
+		} };
+	},
+});
