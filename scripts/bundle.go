@@ -21,10 +21,12 @@ import (
 
 // Bounds of what is bundled.
 const (
-	maxFile   = 256 << 10 // bytes of a source file
-	maxFiles  = 64
-	maxBundle = 2 << 20 // bytes of the result
-	maxBuild  = 5 * time.Second
+	maxFile  = 256 << 10 // bytes of a source file
+	maxFiles = 64
+	// Parsers follow brackets down. Those in texts may not come in pairs, and count.
+	maxNesting = 1000
+	maxBundle  = 2 << 20 // bytes of the result
+	maxBuild   = 5 * time.Second
 )
 
 // bundle is a script and all that it imports, as one piece of JavaScript.
@@ -203,6 +205,9 @@ func readFile(folder fs.FS, name string) (string, error) {
 	}
 	defer file.Close()
 	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if depth := nesting(string(text)); err == nil && depth > maxNesting {
+		err = fmt.Errorf("%q has brackets nested %d deep: %d at most", name, depth, maxNesting)
+	}
 	if err == nil && len(text) > maxFile {
 		err = fmt.Errorf("%q is over %d bytes, the most that a file may have", name, maxFile)
 	}

@@ -78,6 +78,7 @@ func (v *vm) elements(what string, o *goja.Object, most int) []goja.Value {
 	v.atMost(what, n, most)
 	out := make([]goja.Value, int(n))
 	for i := range out {
+		v.step()
 		out[i] = o.Get(index(i))
 	}
 	return out

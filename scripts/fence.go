@@ -15,7 +15,7 @@ const (
 	maxText    = 1 << 20  // characters that it makes
 	maxSubject = 1 << 18  // characters that a regular expression goes through
 	maxPattern = 1 << 12  // characters of one
-	maxArray   = 1 << 20  // elements that it goes through
+	maxArray   = 1 << 18  // elements that it goes through
 	maxBytes   = 4 << 20  // of a buffer
 	maxBuffers = 64 << 20 // of all buffers that a call makes
 	maxArgs    = 1 << 14  // arguments of apply
@@ -26,7 +26,7 @@ const (
 // natives are built-ins as they were before the script could change them.
 type natives struct {
 	Error, Int32Array, Float32Array, Uint16Array, Uint32Array goja.Value
-	parse, stringify                                          goja.Callable
+	parse, stringify, nothing                                 goja.Callable
 }
 
 const preludeName = "prelude.js"
@@ -208,6 +208,7 @@ func (v *vm) list(what string, o *goja.Object, most int) *goja.Object {
 	}
 	out := make([]any, int(n))
 	for i := range out {
+		v.step()
 		out[i] = goja.Undefined()
 		if e := o.Get(index(i)); e != nil {
 			out[i] = e
@@ -219,12 +220,15 @@ func (v *vm) list(what string, o *goja.Object, most int) *goja.Object {
 // fenceIterator lets what goes through an array natively, a spread or a Set, be
 // interrupted there: the array may be longer than what it holds.
 func (v *vm) fenceIterator(steps *goja.Object) {
-	nothing, _ := goja.AssertFunction(steps.Get("nothing"))
-	v.guard(steps.Get("prototype").ToObject(v.rt), "next", func(*goja.FunctionCall) {
-		if v.stopping.Load() {
-			call(nothing, goja.Undefined()) // which is interrupted
-		}
-	})
+	v.natives.nothing, _ = goja.AssertFunction(steps.Get("nothing"))
+	v.guard(steps.Get("prototype").ToObject(v.rt), "next", func(*goja.FunctionCall) { v.step() })
+}
+
+// step is called in loops of built-ins: it ends them when the machine is stopped.
+func (v *vm) step() {
+	if v.stopping.Load() {
+		call(v.natives.nothing, goja.Undefined()) // which is interrupted
+	}
 }
 
 // fenceObjects bounds lists of arguments and of names.

@@ -78,6 +78,7 @@ func (v *vm) join(original goja.Callable, c goja.FunctionCall) goja.Value {
 	v.atMost("characters", total, maxText)
 	texts := make([]any, int(n))
 	for i := range texts {
+		v.step()
 		e := o.Get(index(i))
 		if e == nil || goja.IsUndefined(e) || goja.IsNull(e) {
 			texts[i] = ""
@@ -97,6 +98,7 @@ func (v *vm) flat(out *[]any, from goja.Value, depth float64) {
 	n := v.length(o)
 	v.atMost("elements", n+float64(len(*out)), maxArray)
 	for i := range int(n) {
+		v.step()
 		e := o.Get(index(i))
 		if e == nil {
 			continue

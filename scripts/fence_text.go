@@ -230,6 +230,7 @@ func (w *writing) choose(replacer goja.Value) {
 // value is the replacer: it follows how deep the values lie, counts what they hold, and
 // does what the script's own replacer does.
 func (w *writing) value(c goja.FunctionCall) goja.Value {
+	w.v.step()
 	value := c.Argument(1)
 	for len(w.path) > 0 && w.path[len(w.path)-1] != c.This {
 		w.path = w.path[:len(w.path)-1]

@@ -157,6 +157,7 @@ const handlerNames = "prompt, logits, sample, token, routing and finish"
 
 // take keeps the handlers that hooks() returned.
 func (i *Instance) take(handlers *goja.Object) error {
+	i.vm.scale.roots = append(i.vm.scale.roots, handlers)
 	for _, name := range handlers.Keys() {
 		event, known := events[name]
 		if !known {

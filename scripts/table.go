@@ -79,7 +79,7 @@ func (v *vm) prototype(k *kind) *goja.Object {
 func (v *vm) object(k *kind, what any) *goja.Object {
 	o := v.rt.ToValue(&handle{k, what}).ToObject(v.rt)
 	shell := v.rt.CreateObject(v.prototype(k))
-	_ = shell.SetSymbol(v.symbol(), o)
+	_ = shell.DefineDataPropertySymbol(v.symbol(), o, goja.FLAG_FALSE, goja.FLAG_FALSE, goja.FLAG_FALSE) // a copy is no handle
 	for _, m := range k.members {
 		if m.of != nil {
 			_ = shell.DefineDataProperty(m.name(), v.value(m.of(v, what)), goja.FLAG_TRUE, goja.FLAG_FALSE, goja.FLAG_TRUE)

@@ -56,9 +56,11 @@ func newVM(h *Host) *vm {
 // loop is the machine's goroutine, which the host waits for.
 func (v *vm) loop() {
 	for job := range v.jobs {
+		began := time.Now()
 		err := v.guarded(job)
+		took := time.Since(began)
 		v.done <- err
-		v.scale.check(v.rt)
+		v.scale.check(v.rt, took)
 	}
 	v.gate.Lock()
 	defer v.gate.Unlock()
@@ -91,7 +93,7 @@ func (v *vm) guarded(job func() error) (err error) {
 }
 
 // watch is how often a machine is looked after that runs for long.
-const watch = 5 * time.Millisecond
+const watch = time.Millisecond
 
 // do runs a job for a call, for no longer than its budget. A nil call has the time
 // that is given.
@@ -135,7 +137,7 @@ func (v *vm) do(call *hook.Call, budget time.Duration, job func() error) error {
 		case spent >= budget:
 			stopped = faultf(hook.OverBudget, "it was stopped after %v", budget)
 		case now > heap+swell:
-			stopped = faultf(hook.OutOfMemory, "it was stopped: memory grew by more than %d MiB while it ran", swell>>20)
+			stopped = faultf(hook.OverBudget, "it was stopped: the memory of the process grew by more than %d MiB while it ran", swell>>20)
 		default: // it has been reading, or may take long
 			v.timer.Reset(min(watch, budget-spent))
 			continue

@@ -15,8 +15,9 @@ import (
 )
 
 // swell is how much the memory of the process may grow while a machine runs for longer
-// than watch: others take some too, so it is no small number.
-const swell = 256 << 20
+// than watch. Others take some too; but a text that doubles takes four times as much
+// before it is stopped.
+const swell = 64 << 20
 
 // heapBytes is what lies on the heap, garbage included.
 func heapBytes() uint64 { return sample("/memory/classes/heap/objects:bytes") }
@@ -37,6 +38,7 @@ type scale struct {
 	most  int    // bytes
 	heavy string // what was too much; "" for nothing
 
+	roots []*goja.Object // what is kept of the machine outside of it
 	calls int
 	taken uint64 // allocated when it was weighed last
 	when  time.Time
@@ -45,11 +47,12 @@ type scale struct {
 
 // When to weigh: not at every call, and not for more than a part of the time.
 const (
-	weighCalls = 16       // so many calls later,
-	weighTaken = 16 << 20 // if the process took so many bytes,
-	weighPart  = 20       // and so many times as long as the last time took has gone by,
-	weighMust  = 16       // or the process took so many times as much.
-	maxThings  = 1 << 20  // things that a machine may hold
+	weighCalls = 16                     // so many calls later,
+	weighLong  = 500 * time.Microsecond // or after one that took so long,
+	weighTaken = 16 << 20               // if the process took so many bytes,
+	weighPart  = 20                     // and so many times as long as the last time took has gone by,
+	weighMust  = 4                      // or the process took so many times as much.
+	maxThings  = 1 << 18                // things that a machine may hold
 )
 
 // fault is that of a machine that holds too much; nil for none.
@@ -60,9 +63,9 @@ func (s *scale) fault() error {
 	return faultf(hook.OutOfMemory, "the script holds %s", s.heavy)
 }
 
-// check weighs the machine where it is time to.
-func (s *scale) check(rt *goja.Runtime) {
-	if s.calls++; s.calls%weighCalls != 0 || s.heavy != "" {
+// check weighs the machine where it is time to, after a call that took some time.
+func (s *scale) check(rt *goja.Runtime, took time.Duration) {
+	if s.calls++; s.calls%weighCalls != 0 && took < weighLong || s.heavy != "" {
 		return
 	}
 	taken := allocated() - s.taken
@@ -72,6 +75,9 @@ func (s *scale) check(rt *goja.Runtime) {
 	began := time.Now()
 	w := weighing{seen: map[unsafe.Pointer]struct{}{}, most: s.most}
 	w.reach(reflect.ValueOf(rt))
+	for _, o := range s.roots {
+		w.reach(reflect.ValueOf(o))
+	}
 	w.run()
 	s.taken, s.when, s.took = allocated(), time.Now(), time.Since(began)
 	switch {

@@ -233,6 +233,7 @@ func (p *process) kill() {
 	if p.cmd.ProcessState != nil {
 		return
 	}
+	peak := peakOf(p.cmd.Process)
 	// One that ends by itself says why: it has a moment to.
 	if err := p.write.Close(); err != nil {
 		_ = p.cmd.Process.Kill()
@@ -241,8 +242,14 @@ func (p *process) kill() {
 	_ = p.cmd.Wait() // how it ended is in its state
 	timer.Stop()
 	_ = p.read.Close()
-	if peak := peakOf(p.cmd.ProcessState); peak > p.host.peak.Load() {
-		p.host.peak.Store(peak)
+	if peak == 0 && p.cmd.ProcessState.ExitCode() == exitMemory {
+		peak = int64(p.host.options.Memory) // where it was ended
+	}
+	for {
+		highest := p.host.peak.Load()
+		if peak <= highest || p.host.peak.CompareAndSwap(highest, peak) {
+			break
+		}
 	}
 	p.host.count.Add(-1)
 	p.host.running.Done()

@@ -1,5 +1,5 @@
 // An array in itself, as a text.
-// stopped by: bad_value, exception
+// stopped by: bad_value, exception, over_budget
 import { script } from "roundhouse";
 export default script({
 	api: 1,

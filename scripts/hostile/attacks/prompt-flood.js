@@ -1,5 +1,5 @@
 // Makes a prompt of a million tokens.
-// stopped by: bad_value, nothing
+// stopped by: bad_value
 import { script } from "roundhouse";
 export default script({
 	api: 1,

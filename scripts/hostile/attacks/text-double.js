@@ -1,5 +1,5 @@
 // A text that doubles until memory is full.
-// stopped by: over_budget, out_of_memory, bad_value, exception
+// stopped by: over_budget, abandoned
 import { script } from "roundhouse";
 export default script({
 	api: 1,

@@ -1,8 +1,0 @@
-//go:build !unix
-
-package worker
-
-import "os"
-
-// peakOf is not known here.
-func peakOf(*os.ProcessState) int64 { return 0 }
