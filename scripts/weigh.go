@@ -14,10 +14,14 @@ import (
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
 )
 
-// swell is how much the memory of the process may grow while a machine runs for longer
-// than watch. Others take some too; but a text that doubles takes four times as much
-// before it is stopped.
-const swell = 64 << 20
+// How much the memory of the process may grow while a machine runs for longer than
+// watch. A text that doubles takes four times as much before it is stopped; others take
+// some too, but hardly in so short a time. Where there is no budget, calls may last, and
+// a false alarm would spoil an experiment.
+const (
+	swell      = 32 << 20
+	swellAtAll = 256 << 20
+)
 
 // heapBytes is what lies on the heap, garbage included.
 func heapBytes() uint64 { return sample("/memory/classes/heap/objects:bytes") }
@@ -52,6 +56,7 @@ const (
 	weighTaken = 16 << 20               // if the process took so many bytes,
 	weighPart  = 20                     // and so many times as long as the last time took has gone by,
 	weighMust  = 4                      // or the process took so many times as much.
+	maxKept    = 4 << 20                // bytes of a text that it may hold: longer ones cannot be copied in time
 	maxThings  = 1 << 18                // things that a machine may hold
 )
 
@@ -81,6 +86,8 @@ func (s *scale) check(rt *goja.Runtime, took time.Duration) {
 	w.run()
 	s.taken, s.when, s.took = allocated(), time.Now(), time.Since(began)
 	switch {
+	case w.longest > maxKept:
+		s.heavy = fmt.Sprintf("a text of %d MiB, where %d may be", w.longest>>20, maxKept>>20)
 	case w.bytes > s.most:
 		s.heavy = fmt.Sprintf("more than %d MiB", s.most>>20)
 	case len(w.seen) > maxThings:
@@ -90,10 +97,11 @@ func (s *scale) check(rt *goja.Runtime, took time.Duration) {
 
 // weighing goes through what can be reached, each thing once.
 type weighing struct {
-	seen  map[unsafe.Pointer]struct{}
-	todo  []reflect.Value
-	bytes int
-	most  int
+	seen    map[unsafe.Pointer]struct{}
+	todo    []reflect.Value
+	bytes   int
+	longest int // of the texts
+	most    int
 }
 
 func (w *weighing) run() {
@@ -135,10 +143,14 @@ func (w *weighing) reach(v reflect.Value) {
 	case reflect.String:
 		if text := v.String(); len(text) > 0 && w.first(unsafe.Pointer(unsafe.StringData(text))) {
 			w.bytes += len(text)
+			w.longest = max(w.longest, len(text))
 		}
 	case reflect.Slice:
 		if w.first(v.UnsafePointer()) {
 			w.bytes += v.Cap() * int(v.Type().Elem().Size())
+			if v.Type().Elem().Kind() == reflect.Uint16 { // a text with other letters than those of ASCII
+				w.longest = max(w.longest, 2*v.Len())
+			}
 			w.each(v)
 		}
 	case reflect.Array:

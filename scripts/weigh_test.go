@@ -12,7 +12,7 @@ import (
 func TestWeighing(t *testing.T) {
 	for name, body := range map[string]string{
 		"buffers":            `const kept = []; for (let i = 0; i < 8; i++) kept.push(new Uint8Array(1 << 20)); return { logits() { kept; } };`,
-		"texts":              `let s = "ab"; while (s.length < 1 << 23) s += s; return { logits() { return s && undefined; } };`,
+		"texts":              `let s = "ab"; while (s.length < 1 << 23) s += s;  return { logits() { return s && undefined; } };`,
 		"texts of two bytes": `let s = "äb"; while (s.length < 1 << 22) s += s; return { logits() { return s && undefined; } };`,
 		"objects":            `const kept = new Map(); for (let i = 0; i < 30000; i++) kept.set(i, { i }); return { logits() { kept; } };`,
 		"globals":            `globalThis.kept = new Float64Array(1 << 19); globalThis.more = new Float64Array(1 << 19); return { logits() {} };`,
