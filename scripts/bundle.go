@@ -21,8 +21,11 @@ import (
 
 // Bounds of what is bundled.
 const (
-	maxFile  = 256 << 10 // bytes of a source file
-	maxFiles = 64
+	// Bytes of a file of source, and of one of data. Compilers follow a chain of
+	// operators down: one of a quarter million would take them minutes, and the stack.
+	maxSource = 64 << 10
+	maxData   = 256 << 10
+	maxFiles  = 64
 	// Parsers follow brackets down. Those in texts may not come in pairs, and count.
 	maxNesting = 1000
 	maxBundle  = 2 << 20 // bytes of the result
@@ -204,12 +207,16 @@ func readFile(folder fs.FS, name string) (string, error) {
 		return "", err
 	}
 	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	most := maxSource
+	if path.Ext(name) == ".json" {
+		most = maxData
+	}
+	text, err := io.ReadAll(io.LimitReader(file, int64(most)+1))
 	if depth := nesting(string(text)); err == nil && depth > maxNesting {
 		err = fmt.Errorf("%q has brackets nested %d deep: %d at most", name, depth, maxNesting)
 	}
-	if err == nil && len(text) > maxFile {
-		err = fmt.Errorf("%q is over %d bytes, the most that a file may have", name, maxFile)
+	if err == nil && len(text) > most {
+		err = fmt.Errorf("%q is over %d bytes, the most that such a file may have", name, most)
 	}
 	return string(text), err
 }

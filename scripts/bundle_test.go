@@ -36,7 +36,7 @@ func TestBundle(t *testing.T) {
 }
 
 func TestBundleRefuses(t *testing.T) {
-	big := strings.Repeat("x", maxFile+1)
+	big := strings.Repeat("x", maxSource+1)
 	for name, c := range map[string]struct {
 		text, want string
 	}{
@@ -45,7 +45,7 @@ func TestBundleRefuses(t *testing.T) {
 		"package":        {`import "fs"`, "is not there"},
 		"no such file":   {`import "./none"`, "main.ts:1:8"},
 		"other kind":     {`import "./data.txt"`, "is not there"},
-		"too large":      {`import "./big"`, "over 262144 bytes"},
+		"too large":      {`import "./big"`, "over 65536 bytes"},
 		"syntax":         {"let a = 1;\nlet b = ;", "main.ts:2:9"},
 		"big integer":    {`export default 1n`, "Big integer"},
 		"await":          {`await 1`, "await"},

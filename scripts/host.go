@@ -27,8 +27,8 @@ type Options struct {
 	// Memory is the most that a machine may hold from call to call, in bytes, as far
 	// as it can be seen; 64 MiB.
 	Memory int
-	// Report is told by a Store what became of a script whose files changed; it must
-	// return quickly. nil for nobody.
+	// Report is told by a Store what became of a script whose files changed. It must
+	// return quickly, and not ask the store or the script. nil for nobody.
 	Report func(Reload)
 }
 

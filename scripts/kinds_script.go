@@ -42,6 +42,8 @@ var hooksKind = &kind{name: "Hooks", doc: "The handlers of a choice. A handler t
 	{sig: "sample?(c: Candidates, at: At): number | void", doc: "Returns an id to choose it. The stream waits at every token.", theirs: true},
 	{sig: "token?(t: TokenEvent): void", doc: "A token was chosen.", theirs: true},
 	{sig: "routing?(r: Routing): void", doc: "A row was routed.", theirs: true},
+	{sig: "route?: { layers: number[]; at(r: unknown, at: At): void }", doc: "Not in this version: a script with it is refused.", theirs: true},
+	{sig: "hidden?: { layers: number[]; at(h: unknown, at: At): void }", doc: "Not in this version: a script with it is refused.", theirs: true},
 	{sig: "finish?(f: Finish): void", doc: "The choice has ended.", theirs: true},
 }}
 

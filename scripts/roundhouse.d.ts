@@ -87,6 +87,10 @@ declare module "roundhouse" {
     token?(t: TokenEvent): void;
     /** A row was routed. */
     routing?(r: Routing): void;
+    /** Not in this version: a script with it is refused. */
+    route?: { layers: number[]; at(r: unknown, at: At): void };
+    /** Not in this version: a script with it is refused. */
+    hidden?: { layers: number[]; at(h: unknown, at: At): void };
     /** The choice has ended. */
     finish?(f: Finish): void;
   }

@@ -97,7 +97,7 @@ func (s *Store) Get(name string) (*Script, error) {
 	s.mu.Unlock()
 	defer s.builds.Done()
 	err := script.follow.refresh()
-	if script.current.Load() == nil {
+	if script.current.Load() == nil || errors.Is(err, fs.ErrNotExist) {
 		s.mu.Lock()
 		delete(s.scripts, name) // names cost no memory that no script has
 		s.mu.Unlock()

@@ -88,6 +88,13 @@ func TestStoreFindsByName(t *testing.T) {
 			t.Errorf("%q: is not there: %v", name, err)
 		}
 	}
+	if err := os.Remove(filepath.Join(s.dir, "plain.ts")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Get("plain"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a script whose file was removed: %v", err)
+	}
+	s.write("plain.ts", wrapped(`return {}`))
 	got, err := s.Names()
 	if want := []string{"both", "broken", "dir/old", "plain"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v", got, err)

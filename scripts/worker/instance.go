@@ -34,7 +34,7 @@ func (h *Host) Load(ctx context.Context, file, source string) (*Script, error) {
 }
 
 // maxSource bounds a script that comes as one text, in bytes.
-const maxSource = 256 << 10
+const maxSource = 64 << 10
 
 // Info returns what the script says of itself.
 func (s *Script) Info() scripts.Info { return s.info }
