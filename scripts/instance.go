@@ -29,8 +29,14 @@ type running struct {
 	spec     hook.Spec
 	handlers map[hook.Events]goja.Callable
 	states   []goja.Value
-	carried  []json.RawMessage // states of the version before
+	carried  saved // of the version before
 	migrate  goja.Callable
+}
+
+// saved is the form of State.
+type saved struct {
+	Digest string            `json:"digest"` // of the version
+	States []json.RawMessage `json:"states"`
 }
 
 // Change says which version decides the tokens from a position on.
@@ -179,29 +185,31 @@ func (i *Instance) take(handlers *goja.Object) error {
 
 // inherited is the n-th state of the script before; nil for none.
 func (i *Instance) inherited(n int) goja.Value {
-	if n >= len(i.carried) {
+	other := i.carried.Digest != i.version.digest
+	if n >= len(i.carried.States) || other && i.migrate == nil {
 		return nil
 	}
-	value := i.vm.parsed(string(i.carried[n]))
-	if i.migrate != nil {
+	value := i.vm.parsed(string(i.carried.States[n]))
+	if other {
 		value = call(i.migrate, goja.Undefined(), value)
 	}
 	return value
 }
 
-// State is what the script keeps, for another version of it (see Env.State).
+// State is what the script keeps (see Env.State). Another version of the script takes
+// it over by its migrate, or begins anew where it has none.
 func (i *Instance) State() ([]byte, error) {
-	text := []byte("[]")
+	kept := saved{Digest: i.version.digest}
 	err := i.vm.do(nil, loadTime, func() error {
-		list := make([]json.RawMessage, 0, len(i.states))
 		for _, state := range i.states {
-			list = append(list, json.RawMessage(i.vm.json(state)))
+			kept.States = append(kept.States, json.RawMessage(i.vm.json(state)))
 		}
-		var err error
-		text, err = json.Marshal(list)
-		return err
+		return nil
 	})
-	return text, err
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(kept)
 }
 
 // Spec implements hook.Hook.

@@ -23,7 +23,7 @@ var scriptKind = &kind{name: "Script", doc: "A script: what it is called with, a
 	{sig: "top?: number", doc: "How many of the most likely tokens to bring along with every step, 0 to 256.", theirs: true},
 	{sig: "request?(request: any, context: { params: Values<P>; log(...x: unknown[]): void }): void", doc: "Called once for a request, which it may change: the fields are the API's.", theirs: true},
 	{sig: "hooks(context: Context<P>): Hooks", doc: "Called once for a choice: returns its handlers.", theirs: true},
-	{sig: "migrate?(state: any): any", doc: "Makes state of this version of what an earlier one kept.", theirs: true},
+	{sig: "migrate?(state: any): any", doc: "Makes state of this version of what another one kept, while the script runs; without it, state begins anew.", theirs: true},
 }}
 
 var paramKind = &kind{name: "Param", doc: "A parameter, in a subset of JSON Schema. Without a default it must be given.", members: []member{

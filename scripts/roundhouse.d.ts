@@ -33,7 +33,7 @@ declare module "roundhouse" {
     request?(request: any, context: { params: Values<P>; log(...x: unknown[]): void }): void;
     /** Called once for a choice: returns its handlers. */
     hooks(context: Context<P>): Hooks;
-    /** Makes state of this version of what an earlier one kept. */
+    /** Makes state of this version of what another one kept, while the script runs; without it, state begins anew. */
     migrate?(state: any): any;
   }
 

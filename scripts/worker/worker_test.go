@@ -132,7 +132,7 @@ func TestWorkerIsLikeInProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	far := New(Options{})
+	far := New(Options{Memory: 1 << 30})
 	w, err := far.Load(t.Context(), "inline.ts", everything)
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +161,7 @@ func TestWorkerIsLikeInProcess(t *testing.T) {
 }
 
 func TestWorkerRefuses(t *testing.T) {
-	h := New(Options{Workers: 1})
+	h := New(Options{Memory: 1 << 30, Workers: 1})
 	defer h.Close()
 	for source, want := range map[string]string{
 		`let = ;`:                               "inline.ts:1:7",
@@ -200,7 +200,7 @@ func TestWorkerRefuses(t *testing.T) {
 
 // The request hook works on the far side too.
 func TestWorkerRequest(t *testing.T) {
-	h := New(Options{})
+	h := New(Options{Memory: 1 << 30})
 	defer h.Close()
 	s, err := h.Load(t.Context(), "inline.js", `export default { api: 1, params: { t: { type: "number" } }, request(r, { params, log }) { r.temperature = params.t; log("set"); }, hooks() { return {} } }`)
 	if err != nil {
@@ -215,7 +215,7 @@ func TestWorkerRequest(t *testing.T) {
 
 // A worker that is lost is the fault of one hook; the choice goes on without it.
 func TestWorkerIsLost(t *testing.T) {
-	h := New(Options{})
+	h := New(Options{Memory: 1 << 30})
 	defer h.Close()
 	s, err := h.Load(t.Context(), "inline.js", `export default { api: 1, hooks({ log }) { return { logits() { log("here") } } } }`)
 	if err != nil {
@@ -247,5 +247,31 @@ func TestWorkerIsLost(t *testing.T) {
 	}
 	if want := []hook.FaultKind{hook.Lost, hook.Lost}; !slices.Equal(faults, want) { // the fault, and that it is off
 		t.Errorf("%v", faults)
+	}
+}
+
+// BenchmarkCall is what a token costs with a handler in a worker.
+func BenchmarkCall(b *testing.B) {
+	h := New(Options{})
+	s, err := h.Load(b.Context(), "inline.js", `export default { api: 1, hooks() { return { logits(l) { l.bias(l.top(50).ids[0], 0.5) } } } }`)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m := model
+	m.Tokens = 4096
+	i, err := s.Start(b.Context(), scripts.Env{Model: m})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c, err := hook.NewChain(hook.Options{Shape: m.Shape, Tokens: m.Tokens, OnError: hook.Fail}, i)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	row := make(hook.Plain, m.Tokens)
+	for n := 0; b.Loop(); n++ {
+		if _, err := c.Logits(hook.At{Position: n}, row, row); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
