@@ -117,6 +117,9 @@ func doState(v *vm, c goja.FunctionCall) goja.Value {
 	}
 	v.json(value) // it is plain data
 	i.states = append(i.states, value)
+	if o, ok := value.(*goja.Object); ok {
+		v.scale.roots = append(v.scale.roots, o)
+	}
 	return value
 }
 

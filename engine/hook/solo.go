@@ -52,6 +52,9 @@ func (s *Solo) Call(e Events, at At, budget time.Duration, do func(*Call) error)
 	return out, nil
 }
 
+// Steer sets the steering that the hook has before its next call.
+func (s *Solo) Steer(to *Steering) { s.link.steer.replace(to) }
+
 // Edits returns an empty list that is good for the call.
 func (s *Solo) Edits(call *Call) *Edits {
 	e := NewEdits(s.chain.options.Tokens)
@@ -103,6 +106,22 @@ func (c *Call) Adopt(o Outcome) error {
 func (s *Steering) replace(o *Steering) {
 	s.layers, s.vectors, s.decodeOnly = slices.Clone(o.layers), slices.Clone(o.vectors), o.decodeOnly
 	s.changes++
+}
+
+// Clone returns steering that stays as s is now.
+func (s *Steering) Clone() *Steering {
+	now := *s
+	return &now
+}
+
+// Equal says whether two do the same. Nil is neutral.
+func (s *Steering) Equal(o *Steering) bool {
+	if s == nil || o == nil {
+		return s.Neutral() && o.Neutral() && !(s != nil && s.decodeOnly) && !(o != nil && o.decodeOnly)
+	}
+	return s.decodeOnly == o.decodeOnly && slices.EqualFunc(s.layers, o.layers, same) && slices.EqualFunc(s.vectors, o.vectors, func(a, b Vector) bool {
+		return a.Name == b.Name && a.Layer == b.Layer && a.Scale == b.Scale && slices.Equal(a.Values, b.Values)
+	})
 }
 
 // Seed is what random numbers of the call are keyed by.

@@ -83,6 +83,7 @@ type child struct {
 	script   *scripts.Script
 	instance *scripts.Instance
 	solo     *hook.Solo
+	shape    hook.Shape
 }
 
 func (c *child) serve(ctx context.Context) error {
@@ -141,6 +142,7 @@ func (c *child) start(m *down, reply *up) (err error) {
 	if c.instance, err = c.script.Start(e); err != nil {
 		return err
 	}
+	c.shape = e.Model.Shape
 	c.solo = hook.NewSolo(hook.Options{Shape: e.Model.Shape, Tokens: e.Model.Tokens, Seed: m.Seed}, c.instance)
 	out, err := c.solo.Call(0, m.At, m.Budget, c.instance.Start)
 	if err != nil {
@@ -153,6 +155,13 @@ func (c *child) start(m *down, reply *up) (err error) {
 
 // call calls a handler.
 func (c *child) call(m *down, reply *up) error {
+	if len(m.Steer) > 0 {
+		s, err := hook.ParseSteering(m.Steer, c.shape, nil)
+		if err != nil {
+			return err
+		}
+		c.solo.Steer(s)
+	}
 	out, err := c.solo.Call(m.Event, m.At, m.Budget, func(call *hook.Call) error {
 		switch m.Event {
 		case hook.OnPrompt:

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -69,6 +70,7 @@ type Instance struct {
 	script  *Script
 	env     scripts.Env
 	spec    hook.Spec
+	steer   *hook.Steering // as the worker has it; nil for neutral
 }
 
 // Start begins a choice. The error is a *scripts.BusyError, a *hook.ParamError or says
@@ -97,6 +99,14 @@ func (i *Instance) Close() { i.process.close() }
 // call has the worker do something, and adopts what came of it. answer may be nil.
 func (i *Instance) call(call *hook.Call, m down, answer func(*up) (down, error), take func(*up) error) error {
 	m.Event, m.At, m.Budget = call.Event, call.At, call.Budget()
+	if !call.Steer.Equal(i.steer) { // an outcome was dropped after the worker had sent it
+		now, err := json.Marshal(call.Steer)
+		if err != nil {
+			return err
+		}
+		m.Steer = now
+	}
+	before := call.Steer.Clone()
 	deadline := func() time.Time {
 		limit := callTime
 		if m.Budget > 0 {
@@ -113,21 +123,22 @@ func (i *Instance) call(call *hook.Call, m down, answer func(*up) (down, error),
 		}
 		return answer(u)
 	})
-	if err != nil {
+	if i.steer = before; err != nil { // which the worker goes back to
 		if reply != nil {
 			_ = call.Adopt(hook.Outcome{Notices: fromNotices(reply.Notices)})
 		}
 		return err
 	}
-	if take != nil {
-		if err := take(reply); err != nil {
-			return err
-		}
-	}
 	out := hook.Outcome{Stop: reply.Stop, Inject: reply.Inject, Notices: fromNotices(reply.Notices)}
 	if len(reply.Steer) > 0 {
 		if out.Steer, err = hook.ParseSteering(reply.Steer, i.env.Model.Shape, nil); err != nil {
 			return &hook.Fault{Kind: hook.BadValue, Err: err}
+		}
+		i.steer = out.Steer
+	}
+	if take != nil {
+		if err := take(reply); err != nil {
+			return err
 		}
 	}
 	return call.Adopt(out)
@@ -151,6 +162,9 @@ func (i *Instance) lookUp(u *up) (a down, known bool, err error) {
 	case askEncode, askDecode:
 		if i.env.Tokenizer == nil {
 			return a, true, errors.New("this model has no tokenizer")
+		}
+		if len(u.Text) > maxSource {
+			return a, true, fmt.Errorf("encode of %d bytes: %d at most", len(u.Text), maxSource)
 		}
 		if u.Ask == askEncode {
 			a.IDs, err = i.env.Tokenizer.Encode(u.Text)

@@ -76,10 +76,12 @@ type down struct {
 	Event  hook.Events   `json:"event,omitempty"` // of opStart and opCall
 	At     hook.At       `json:"at"`
 	Budget time.Duration `json:"budget,omitempty"`
-	IDs    []int32       `json:"ids,omitempty"` // of a prompt; of opAnswer
-	Token  *token        `json:"token,omitempty"`
-	Record *record       `json:"record,omitempty"`
-	Finish *hook.Finish  `json:"finish,omitempty"`
+	// Steer is the steering of the hook, where it is not what the child last said it is.
+	Steer  json.RawMessage `json:"steer,omitempty"`
+	IDs    []int32         `json:"ids,omitempty"` // of a prompt; of opAnswer
+	Token  *token          `json:"token,omitempty"`
+	Record *record         `json:"record,omitempty"`
+	Finish *hook.Finish    `json:"finish,omitempty"`
 
 	Top    []candidate `json:"top,omitempty"` // of opAnswer
 	Floats floats      `json:"floats,omitempty"`

@@ -275,3 +275,52 @@ func BenchmarkCall(b *testing.B) {
 		}
 	}
 }
+
+// What the chain drops of an answer is dropped in the worker too.
+func TestDroppedSteering(t *testing.T) {
+	const source = `export default { api: 1, hooks({ steer }) { return {
+		sample(c, at) { if (at.position === 3) { steer.all.gate(2); return 5; } steer.layer(0).ban(1); },
+	} } }`
+	near, far := scripts.NewHost(scripts.Options{}), New(Options{Memory: 1 << 30})
+	s, err := near.LoadSource(t.Context(), "inline.js", source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := far.Load(t.Context(), "inline.js", source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	play := func(h hook.Hook, err error) string {
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := hook.NewChain(hook.Options{Shape: model.Shape, Tokens: model.Tokens}, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for position := 3; position < 5; position++ {
+			at := hook.At{Position: position}
+			if _, err := c.Logits(at, nil, nil); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Sample(at, chooser{}, func(id int32) bool { return id != 5 }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		steering, err := c.Steer(5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("%v %+v", steering.Layer(1), steering.Layer(0))
+	}
+	a, errA := s.Start(bare())
+	b, errB := w.Start(t.Context(), bare())
+	if want, got := play(a, errA), play(b, errB); got != want || !strings.Contains(want, "Gate:1") {
+		t.Errorf("in a worker %s, in process %s", got, want)
+	}
+	near.Close()
+	far.Close()
+}
+
+func bare() scripts.Env { return scripts.Env{Model: model} }
