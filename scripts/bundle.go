@@ -202,6 +202,12 @@ func (r *resolver) read(name string) (string, error) {
 
 // readFile returns a file of a folder, if it is not too large.
 func readFile(folder fs.FS, name string) (string, error) {
+	// Opening a pipe would wait for somebody to write to it.
+	if info, err := fs.Stat(folder, name); err != nil {
+		return "", err
+	} else if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%q is no regular file", name)
+	}
 	file, err := folder.Open(name)
 	if err != nil {
 		return "", err

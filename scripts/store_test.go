@@ -70,6 +70,17 @@ func TestStoreFindsByName(t *testing.T) {
 	s.write("plain.test.ts", "")
 	s.write("Upper.ts", wrapped(`return {}`))
 	s.write("broken.ts", "let = ;")
+	if err := os.WriteFile(filepath.Join(filepath.Dir(s.dir), "secret.ts"), []byte(wrapped(`return {}`)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if os.Symlink("../secret.ts", filepath.Join(s.dir, "link.ts")) == nil {
+		if _, err := s.Get("link"); err == nil || !strings.Contains(err.Error(), "link.ts") {
+			t.Errorf("a link that leaves the folder: %v", err)
+		}
+		if err := os.Remove(filepath.Join(s.dir, "link.ts")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, name := range []string{"plain", "dir/old"} {
 		if got := s.get(name); got.Name() != name || got.Info().Digest == "" {
 			t.Errorf("%s: %+v", name, got.Info())
