@@ -53,8 +53,8 @@ type scale struct {
 const (
 	weighCalls = 16                     // so many calls later,
 	weighLong  = 500 * time.Microsecond // or after one that took so long,
-	weighTaken = 16 << 20               // if the process took so many bytes,
-	weighPart  = 20                     // and so many times as long as the last time took has gone by,
+	weighTaken = 8 << 20                // if the process took so many bytes,
+	weighPart  = 10                     // and so many times as long as the last time took has gone by,
 	weighMust  = 4                      // or the process took so many times as much.
 	maxKept    = 4 << 20                // bytes of a text that it may hold: longer ones cannot be copied in time
 	maxThings  = 1 << 18                // things that a machine may hold

@@ -11,7 +11,7 @@ import (
 func TestFloatsArriveAsTheyAre(t *testing.T) {
 	var pipe bytes.Buffer
 	w := wire{bufio.NewReader(&pipe), &pipe}
-	sent := floats{1.5, float32(math.Inf(-1)), float32(math.NaN()), -0.0}
+	sent := floats{1.5, float32(math.Inf(-1)), float32(math.NaN()), 0}
 	if err := w.send(down{Op: opAnswer, Floats: sent}); err != nil {
 		t.Fatal(err)
 	}
