@@ -5,7 +5,7 @@
 //
 //	host := worker.New(worker.Options{})
 //	script, err := host.Load(ctx, "inline.ts", source)
-//	instance, err := script.Start(env)
+//	instance, err := script.Start(ctx, env)
 //	chain, err := hook.NewChain(options, instance)
 //
 // What is lost with a child is one choice's hook, a fault like any other.
