@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
+	"github.com/roundhouse-ai/roundhouse/engine/hook"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 	"github.com/roundhouse-ai/roundhouse/engine/sample"
 )
@@ -96,6 +97,10 @@ type Request struct {
 	// PromptCandidates, when not nil, asks for the log-probability of every
 	// prompt token but the first, with so many candidates each.
 	PromptCandidates *int
+	// Hooks see and change how tokens are made; nil for none.
+	Hooks *Hooking
+	// Routing asks for Token.Routing, and PromptRouting for Result.PromptRouting.
+	Routing, PromptRouting bool
 }
 
 // LogprobsOf names a distribution.
@@ -116,6 +121,10 @@ type Token struct {
 	Text       string
 	Logprob    float32 // natural log, of the distribution that Request.Logprobs names
 	Candidates []ops.Candidate
+	// Routing is of the row that the token was drawn from, where asked for.
+	Routing *hook.Record
+	// Forced says that a hook put the token there: it was not drawn.
+	Forced bool
 }
 
 // Reason says why a completion ended.
@@ -137,9 +146,13 @@ type Result struct {
 	Completion int    // tokens made, the end token included
 	// PromptTokens are as asked for by Request.PromptCandidates.
 	PromptTokens []Token
-	Queued       time.Duration // until the first step of this request
-	Prefill      time.Duration // until the prompt was read
-	Decode       time.Duration // from there to the end
+	// PromptRouting has a record of every prompt row that was read, where asked for.
+	PromptRouting []hook.Record
+	// Hooks is what the request's hooks cost and did.
+	Hooks   hook.Report
+	Queued  time.Duration // until the first step of this request
+	Prefill time.Duration // until the prompt was read
+	Decode  time.Duration // from there to the end
 }
 
 // Outcome is how one choice of GenerateChoices ended.
