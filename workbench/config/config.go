@@ -6,9 +6,9 @@
 // the environment (ROUNDHOUSE_ENGINE_THREADS for engine.threads), flags. Unknown
 // keys are errors with line, column and the nearest valid name.
 //
-// A file found by chance, in the working directory or at home, may not name
-// scripts or plugins: those run code, and only a file that was asked for may
-// start it.
+// A file found by chance, in the working directory, may not name scripts or plugins:
+// those run code, and only the user's own file, or one that was asked for, may start
+// it.
 package config
 
 import (
@@ -21,15 +21,16 @@ import (
 // Config is every setting. The help tags are what `config init` writes and
 // `config show` explains; the toml tags are the names in files.
 type Config struct {
-	Listen    string `toml:"listen" help:"Address of the HTTP server; port 0 picks a free one."`
-	APIKey    string `toml:"api_key" secret:"true" help:"Key that clients must send as a bearer token; needed when listen is not a loopback address."`
-	Model     string `toml:"model" help:"Model to serve: a folder, or org/name; empty for the embedded demo."`
-	ModelName string `toml:"model_name" help:"Id the model answers to; empty for its folder's base name."`
-	Models    Models `toml:"models"`
-	Engine    Engine `toml:"engine"`
-	Server    Server `toml:"server"`
-	Chat      Chat   `toml:"chat"`
-	Log       Log    `toml:"log"`
+	Listen    string  `toml:"listen" help:"Address of the HTTP server; port 0 picks a free one."`
+	APIKey    string  `toml:"api_key" secret:"true" help:"Key that clients must send as a bearer token; needed when listen is not a loopback address."`
+	Model     string  `toml:"model" help:"Model to serve: a folder, or org/name; empty for the embedded demo."`
+	ModelName string  `toml:"model_name" help:"Id the model answers to; empty for its folder's base name."`
+	Models    Models  `toml:"models"`
+	Engine    Engine  `toml:"engine"`
+	Server    Server  `toml:"server"`
+	Chat      Chat    `toml:"chat"`
+	Scripts   Scripts `toml:"scripts"`
+	Log       Log     `toml:"log"`
 }
 
 // Models says where model folders are looked for.
@@ -66,6 +67,18 @@ type Chat struct {
 	SpecialTokens string `toml:"special_tokens" help:"\"text\": what users write never becomes a control token; \"allow\": it may."`
 }
 
+// Scripts says which scripts requests may use, and what they may take.
+type Scripts struct {
+	Dir          string   `toml:"dir" help:"Folder of scripts; empty for scripts beside the user's configuration file."`
+	Vectors      string   `toml:"vectors" help:"Folder of steering vectors, safetensors; empty for vectors in the folder of scripts."`
+	Use          []string `toml:"use" help:"Scripts that every request has beside those that it names."`
+	Budget       Duration `toml:"budget" help:"How long a script may take for a token; 0s for as long as it wants."`
+	OnError      string   `toml:"on_error" help:"\"disable\": a script that fails three tokens in a row is switched off; \"fail\": the first failure ends its request."`
+	Memory       Size     `toml:"memory" help:"Most memory that a script of the folder may hold, as far as it can be seen."`
+	Inline       bool     `toml:"inline" help:"Let requests bring scripts as source, which run in a process of their own."`
+	InlineMemory Size     `toml:"inline_memory" help:"Most memory of such a process."`
+}
+
 // Log says what is logged, and how. Prompts are never logged.
 type Log struct {
 	Level  string `toml:"level" help:"debug, info, warn or error."`
@@ -75,11 +88,12 @@ type Log struct {
 // Default returns the settings that hold where no source says otherwise.
 func Default() Config {
 	return Config{
-		Listen: "127.0.0.1:8480",
-		Engine: Engine{Device: "auto", Overcommit: "off", KVType: "auto", Kernels: "auto", Numerics: "auto"},
-		Server: Server{MaxBody: 16 << 20, ShutdownGrace: Duration(15 * time.Second)},
-		Chat:   Chat{SpecialTokens: "text"},
-		Log:    Log{Level: "info", Format: "text"},
+		Listen:  "127.0.0.1:8480",
+		Engine:  Engine{Device: "auto", Overcommit: "off", KVType: "auto", Kernels: "auto", Numerics: "auto"},
+		Server:  Server{MaxBody: 16 << 20, ShutdownGrace: Duration(15 * time.Second)},
+		Chat:    Chat{SpecialTokens: "text"},
+		Scripts: Scripts{Budget: Duration(2 * time.Millisecond), OnError: "disable", Memory: 64 << 20, InlineMemory: 256 << 20},
+		Log:     Log{Level: "info", Format: "text"},
 	}
 }
 

@@ -62,7 +62,7 @@ func TestFindOrder(t *testing.T) {
 		t.Fatalf("found %q, %v in empty folders", path, err)
 	}
 	user := write(t, home, "roundhouse/config.toml", "")
-	if path, implicit, _ := Find(src); path != user || !implicit {
+	if path, implicit, _ := Find(src); path != user || implicit {
 		t.Errorf("found %q, want the user's file", path)
 	}
 	local := write(t, work, "roundhouse.toml", "")
@@ -177,6 +177,7 @@ func TestTemplateIsTheDefaults(t *testing.T) {
 		want := Default()
 		if text != Template() {
 			want.Models.Dirs, want.Server.AllowedHosts, want.Server.AllowedOrigins = []string{}, []string{}, []string{}
+			want.Scripts.Use = []string{}
 			if o := e.Origin("engine.queue"); o.Source != "file" {
 				t.Errorf("engine.queue comes from %v", o)
 			}
@@ -252,7 +253,7 @@ func FuzzDecode(f *testing.F) {
 				b.WriteString(v.Setting + " = " + v.Text() + "\n")
 			}
 			again := &Effective{Config: Default(), origins: map[string]Origin{}}
-			if err := again.decode("again.toml", []byte(b.String()), implicit); err != nil {
+			if err := again.decode("again.toml", []byte(b.String()), false); err != nil {
 				t.Errorf("%v in\n%s", err, b.String())
 			}
 		}

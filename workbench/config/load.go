@@ -90,7 +90,7 @@ func Load(src Sources) (*Effective, error) {
 }
 
 // Find returns the file that Load reads, "" when there is none. implicit says
-// that it was found and not asked for.
+// that it was neither asked for nor is it the user's own: it came with a folder.
 func Find(src Sources) (path string, implicit bool, err error) {
 	if src.File != "" {
 		if _, err := os.Stat(src.File); err != nil {
@@ -101,7 +101,7 @@ func Find(src Sources) (path string, implicit bool, err error) {
 	for _, candidate := range Places(src) {
 		_, err := os.Stat(candidate)
 		if err == nil {
-			return candidate, true, nil
+			return candidate, candidate != UserFile(src.Environ), nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return "", false, fmt.Errorf("configuration file: %w", err)
@@ -229,4 +229,16 @@ func (e *Effective) Origin(path string) Origin {
 		return o
 	}
 	return Origin{Source: "default"}
+}
+
+// ScriptsDir is the folder of scripts in force: the one that is set, or scripts beside
+// the user's own configuration file; "" when there is no home.
+func (c *Config) ScriptsDir(environ []string) string {
+	if c.Scripts.Dir != "" {
+		return c.Scripts.Dir
+	}
+	if file := UserFile(environ); file != "" {
+		return filepath.Join(filepath.Dir(file), "scripts")
+	}
+	return ""
 }

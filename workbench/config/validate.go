@@ -29,6 +29,9 @@ func (e *Effective) validate() error {
 	return errors.Join(errs...)
 }
 
+// maxUsed leaves room for scripts that a request names: it may have eight in all.
+const maxUsed = 6
+
 // checks has one function for every setting.
 var checks = map[string]func(*Config) error{
 	"listen":     func(c *Config) error { return listenAddress(c.Listen) },
@@ -63,15 +66,23 @@ var checks = map[string]func(*Config) error{
 	"server.max_body":        func(c *Config) error { return within(int(c.Server.MaxBody), 1<<10, 1<<30) },
 	"server.allowed_hosts":   func(c *Config) error { return each(c.Server.AllowedHosts, hostName) },
 	"server.allowed_origins": func(c *Config) error { return each(c.Server.AllowedOrigins, origin) },
-	"server.shutdown_grace": func(c *Config) error {
-		if d := time.Duration(c.Server.ShutdownGrace); d < 0 || d > time.Hour {
-			return fmt.Errorf("%s is outside 0s to 1h", d)
+	"server.shutdown_grace":  func(c *Config) error { return between(c.Server.ShutdownGrace, 0, time.Hour) },
+	"chat.special_tokens":    func(c *Config) error { return oneOf(c.Chat.SpecialTokens, "text", "allow") },
+	"scripts.dir":            func(c *Config) error { return printable(c.Scripts.Dir, 4096) },
+	"scripts.vectors":        func(c *Config) error { return printable(c.Scripts.Vectors, 4096) },
+	"scripts.use": func(c *Config) error {
+		if len(c.Scripts.Use) > maxUsed {
+			return fmt.Errorf("%d scripts, at most %d", len(c.Scripts.Use), maxUsed)
 		}
-		return nil
+		return each(c.Scripts.Use, func(name string) error { return notEmpty(name, "a script") })
 	},
-	"chat.special_tokens": func(c *Config) error { return oneOf(c.Chat.SpecialTokens, "text", "allow") },
-	"log.level":           func(c *Config) error { return oneOf(c.Log.Level, "debug", "info", "warn", "error") },
-	"log.format":          func(c *Config) error { return oneOf(c.Log.Format, "text", "json") },
+	"scripts.budget":        func(c *Config) error { return between(c.Scripts.Budget, 0, time.Second) },
+	"scripts.on_error":      func(c *Config) error { return oneOf(c.Scripts.OnError, "disable", "fail") },
+	"scripts.memory":        func(c *Config) error { return within(int(c.Scripts.Memory), 1<<20, 4<<30) },
+	"scripts.inline":        func(*Config) error { return nil }, // both values are possible
+	"scripts.inline_memory": func(c *Config) error { return within(int(c.Scripts.InlineMemory), 64<<20, 16<<30) },
+	"log.level":             func(c *Config) error { return oneOf(c.Log.Level, "debug", "info", "warn", "error") },
+	"log.format":            func(c *Config) error { return oneOf(c.Log.Format, "text", "json") },
 }
 
 func listenAddress(addr string) error {
@@ -106,6 +117,13 @@ func origin(text string) error {
 func within(n, low, high int) error {
 	if n < low || n > high {
 		return fmt.Errorf("%d is outside %d to %d", n, low, high)
+	}
+	return nil
+}
+
+func between(d Duration, low, high time.Duration) error {
+	if d := time.Duration(d); d < low || d > high {
+		return fmt.Errorf("%s is outside %s to %s", d, low, high)
 	}
 	return nil
 }
