@@ -111,6 +111,14 @@ func mix(words ...uint64) uint64 {
 // form is the arithmetic form as a hash sees it: decode and replay are one.
 func form(kind ops.SegmentKind) uint64 { return uint64(min(kind, ops.Decode)) }
 
+// steered is steering as a hash sees it.
+func steered(s *ops.Steering) uint64 {
+	if s == nil {
+		return 0
+	}
+	return uint64(s.Layers[0].K)
+}
+
 func (f *fake) Lock()   { f.lock.Lock() }
 func (f *fake) Unlock() { f.lock.Unlock() }
 
@@ -123,7 +131,7 @@ func (f *fake) Forward(step *ops.Step) (ops.Ticket, error) {
 		s := &segments[i]
 		s.Pages, s.Logits = slices.Clone(s.Pages), slices.Clone(s.Logits)
 	}
-	return f.queued("forward", func() error { return f.forward(ids, segments) })
+	return f.queued("forward", func() error { return f.forward(ids, segments, step.Routes) })
 }
 
 func (f *fake) Sample(step *ops.Step) (ops.Ticket, error) {
@@ -131,7 +139,7 @@ func (f *fake) Sample(step *ops.Step) (ops.Ticket, error) {
 	return f.queued("sample", func() error { return f.sample(sampling, step.Samples) })
 }
 
-func (f *fake) forward(ids []int32, segments []ops.Segment) error {
+func (f *fake) forward(ids []int32, segments []ops.Segment, routes *ops.Routes) error {
 	if f.broken != nil {
 		return f.broken
 	}
@@ -146,6 +154,9 @@ func (f *fake) forward(ids []int32, segments []ops.Segment) error {
 	}
 	used := map[int]bool{}
 	f.rows = f.rows[:0]
+	if routes != nil {
+		*routes = ops.Routes{Layers: 1, K: 1}
+	}
 	var s shape
 	for _, g := range segments {
 		at := &f.slots[g.Slot]
@@ -174,7 +185,10 @@ func (f *fake) forward(ids []int32, segments []ops.Segment) error {
 		for i := range g.Len {
 			position := g.Start + i
 			f.pages[g.Pages[position/ops.PageTokens]][position%ops.PageTokens] = mix(uint64(ids[i]), uint64(position), form(g.Kind))
-			at.state = mix(at.state, uint64(ids[i]), form(g.Kind))
+			at.state = mix(at.state, uint64(ids[i]), form(g.Kind), steered(g.Steer))
+			if routes != nil {
+				routes.IDs, routes.Weights = append(routes.IDs, uint16(at.state)), append(routes.Weights, 1)
+			}
 			for len(wanted) > 0 && wanted[0] == i {
 				row := at.state
 				for p := range position + 1 {
@@ -255,8 +269,9 @@ func (f *fake) Load(place *cache.Sequence, tokens int, saved []byte) error {
 // sampler keys each draw with all tokens accepted before; on the host, it draws
 // from the row itself.
 type sampler struct {
-	seed uint64
-	host bool
+	seed  uint64
+	host  bool
+	steer func(position int) *ops.Steering // of solo; nil for none
 }
 
 func (s *sampler) Draw(position, _ int) ops.Sampling {
@@ -287,7 +302,11 @@ func solo(prompt []int32, tokens int, s *sampler, end int32) (ids []int32, score
 	var entries []uint64
 	read := func(id int32, kind ops.SegmentKind) (row uint64) {
 		entries = append(entries, mix(uint64(id), uint64(len(entries)), form(kind)))
-		state = mix(state, uint64(id), form(kind))
+		var steer *ops.Steering
+		if s.steer != nil {
+			steer = s.steer(len(entries) - 1)
+		}
+		state = mix(state, uint64(id), form(kind), steered(steer))
 		row = state
 		for _, e := range entries {
 			row = mix(row, e)

@@ -67,6 +67,7 @@ func (s *Scheduler) next(w *work) *work {
 	if !s.machine.Ahead() || w.err != nil || !s.steady(w) || s.machine.Wanted() {
 		return nil
 	}
+	s.collect()
 	s.admit()
 	next := &s.works[0]
 	if next == w {
@@ -134,7 +135,8 @@ func (s *Scheduler) settle(w *work, draws ops.Ticket, next *work) {
 	if err != nil {
 		s.lose(w, err)
 	} else {
-		s.deliver(w)
+		w.routed()
+		s.deliver(w, took)
 	}
 	if next == nil {
 		s.split()

@@ -97,6 +97,7 @@ type Scheduler struct {
 	last    *group    // the last to read a chunk
 	works   [2]work   // the step that runs, and the one queued behind it
 	settled time.Time // when the last step was done
+	late    []*choice // tokens that hooks still choose
 }
 
 // New starts a scheduler. Close ends it.
@@ -160,6 +161,7 @@ func (s *Scheduler) Submit(req Request, choices []Choice) ([]*Stream, error) {
 	for i, choice := range choices {
 		t := &Stream{s: s, req: &req, ctx: choice.Context, sampler: choice.Sampler,
 			tokens: make(chan ops.Sample, req.Ahead), ids: slices.Clone(req.Prompt), queued: arrived}
+		t.hooks, _ = choice.Sampler.(Hooked)
 		streams[i] = t
 	}
 	ahead := time.Duration(min(max(req.Priority, -maxPriority), maxPriority)) * Ageing
@@ -233,6 +235,7 @@ func (s *Scheduler) loop() {
 	defer close(s.done)
 	defer s.turn.Leave()
 	for {
+		s.collect()
 		s.sweep()
 		s.machine.Lock()
 		s.admit()
@@ -315,7 +318,7 @@ func (s *Scheduler) bury(g *group, others string, why error) {
 		if reason == "" && why != nil {
 			reason, err = others, why
 		}
-		if reason != "" {
+		if reason != "" && t.late == nil { // else when its hooks are done
 			s.finish(g, t, reason, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ type work struct {
 	chunk   int    // tokens of the one segment that is longer
 	reader  *group // whose they are
 	times   ops.Times
+	routes  ops.Routes
 	errs    []error // of each row's sampler
 
 	began   time.Time
@@ -50,12 +52,12 @@ type ending struct {
 func (s *Scheduler) plan(w, before *work) bool {
 	w.step.IDs, w.step.Segments, w.step.Sampling = w.step.IDs[:0], w.step.Segments[:0], w.step.Sampling[:0]
 	w.groups, w.draws, w.logits, w.decodes, w.chunk, w.reader = w.groups[:0], w.draws[:0], w.logits[:0], 0, 0, nil
-	w.prompts, w.forward, w.err, w.over = 0, nil, nil, w.over[:0]
+	w.prompts, w.forward, w.err, w.over, w.step.Routes = 0, nil, nil, w.over[:0], nil
 	for i := 0; i < len(s.running); i++ {
 		g := s.running[i]
 		t := g.first()
 		switch {
-		case t.over || g.reading() || t.waits():
+		case t.over || t.late != nil || g.reading() || t.waits():
 			continue
 		case before == nil:
 			if !s.grow(g) {
@@ -66,12 +68,16 @@ func (s *Scheduler) plan(w, before *work) bool {
 		case !t.place.Grow(len(t.ids) + t.flying()):
 			return false
 		}
-		w.segment(g, ops.Decode, 1)
-		w.draw(g, t, 0)
-		w.decodes++
+		if w.segment(g, ops.Decode, 1) > 0 {
+			w.draw(g, t, 0)
+			w.decodes++
+		}
 	}
 	if w.reader = s.reader(); w.reader != nil {
 		w.read(w.reader, s.opts)
+		if w.chunk == 0 {
+			w.reader = nil
+		}
 	}
 	return true
 }
@@ -79,7 +85,7 @@ func (s *Scheduler) plan(w, before *work) bool {
 // reader returns the group whose turn it is to read: the next after the last.
 func (s *Scheduler) reader() (next *group) {
 	for _, g := range s.running {
-		if g.first().over || !g.reading() || g.first().waits() {
+		if g.first().over || g.first().fault != nil || !g.reading() || g.first().waits() {
 			continue
 		}
 		if s.last != nil && g.order > s.last.order {
@@ -92,16 +98,23 @@ func (s *Scheduler) reader() (next *group) {
 	return next
 }
 
-// segment adds the group's next n tokens; the wanted logits follow.
-func (w *work) segment(g *group, kind ops.SegmentKind, n int) {
+// segment adds the group's next n tokens, or as many of them as are steered alike, and
+// returns how many; the wanted logits follow. Where hooks refuse, it is none.
+func (w *work) segment(g *group, kind ops.SegmentKind, n int) int {
 	t := g.first()
+	steer, n := t.steering(n)
+	if n == 0 {
+		return 0
+	}
+	w.record(g)
 	if t.in != nil { // its token is being drawn
 		w.step.IDs = append(w.step.IDs, ops.Drawn(t.at))
 	} else {
 		w.step.IDs = append(w.step.IDs, t.ids[t.read:t.read+n]...)
 	}
-	w.step.Segments = append(w.step.Segments, ops.Segment{Kind: kind, Slot: t.place.Slot, Start: t.read, Len: n, Pages: t.place.Pages})
+	w.step.Segments = append(w.step.Segments, ops.Segment{Kind: kind, Slot: t.place.Slot, Start: t.read, Len: n, Pages: t.place.Pages, Steer: steer})
 	w.groups = append(w.groups, g)
+	return n
 }
 
 // draw wants the logits at an offset of the last segment, for a stream's token.
@@ -125,10 +138,13 @@ func (w *work) ask() {
 			w.step.Sampling = append(w.step.Sampling, d.sampling)
 		case t.over:
 			w.step.Sampling = append(w.step.Sampling, ops.Sampling{Watch: -1}) // for nobody
+		case t.hooks != nil:
+			w.step.Sampling = append(w.step.Sampling, ops.Sampling{}) // below
 		default:
 			w.step.Sampling = append(w.step.Sampling, t.sampler.Draw(len(t.ids), t.req.Candidates))
 		}
 	}
+	w.askHooks()
 	w.step.Samples = slices.Grow(w.step.Samples[:0], len(w.draws))[:len(w.draws)]
 }
 
@@ -138,18 +154,16 @@ func (w *work) read(g *group, opts Options) {
 	t := g.first()
 	prompt := len(t.req.Prompt)
 	if t.read >= prompt {
-		w.chunk = min(opts.Chunk, len(t.ids)-t.read)
-		w.segment(g, ops.Replay, w.chunk)
+		w.chunk = w.segment(g, ops.Replay, min(opts.Chunk, len(t.ids)-t.read))
 	} else {
 		w.chunk = opts.Chunk
 		if t.req.PromptCandidates != nil {
 			w.chunk = min(w.chunk, opts.LogitsRows)
 		}
-		w.chunk = min(w.chunk, prompt-t.read)
-		w.segment(g, ops.Prefill, w.chunk)
+		w.chunk = w.segment(g, ops.Prefill, min(w.chunk, prompt-t.read))
 		w.score(g)
 	}
-	if t.read+w.chunk == len(t.ids) {
+	if w.chunk > 0 && t.read+w.chunk == len(t.ids) {
 		for _, t := range g.streams { // all choices draw from one row
 			w.draw(g, t, w.chunk-1)
 		}
@@ -187,12 +201,15 @@ func (s *Scheduler) fork(g *group) error {
 }
 
 // choose lets the samplers finish what the device could not. Those that work on
-// the host do so side by side: none waits for the sum of all.
-func (s *Scheduler) choose(w *work) {
+// the host do so side by side: none waits for the sum of all. Hooks that are not done
+// in time go on beside the next steps.
+func (s *Scheduler) choose(w *work, patience time.Duration) {
 	w.errs = slices.Grow(w.errs[:0], len(w.draws))[:len(w.draws)]
 	var machine sync.Mutex
 	var wait sync.WaitGroup
+	var hooked []*choice
 	for i, d := range w.draws {
+		w.errs[i] = nil
 		t := d.stream
 		if t == nil || t.over {
 			continue
@@ -203,22 +220,26 @@ func (s *Scheduler) choose(w *work) {
 			t.row, err = s.machine.Row(t.row, i)
 			return t.row, err
 		}
-		if w.step.Sampling[i].Window == 0 {
+		switch {
+		case w.step.Sampling[i].Window == 0:
 			w.errs[i] = t.sampler.Choose(&w.step.Samples[i], row)
-		} else {
+		case t.hooks != nil:
+			hooked = append(hooked, s.begun(d, i, &w.step.Samples[i], row))
+		default:
 			wait.Go(func() { w.errs[i] = t.sampler.Choose(&w.step.Samples[i], row) })
 		}
 	}
 	wait.Wait()
+	s.await(w, hooked, patience)
 }
 
 // deliver hands the samples of the step to streams and scores.
-func (s *Scheduler) deliver(w *work) {
-	s.choose(w)
+func (s *Scheduler) deliver(w *work, took time.Duration) {
+	s.choose(w, min(max(took/4, leastPatience), mostPatience))
 	now := time.Now()
 	drawn := uint64(0)
 	for i, d := range w.draws {
-		if d.stream != nil && !d.stream.over && w.errs[i] == nil {
+		if t := d.stream; t != nil && !t.over && t.late == nil && w.errs[i] == nil {
 			drawn++
 		}
 	}
@@ -234,19 +255,33 @@ func (s *Scheduler) deliver(w *work) {
 			d.group.scores = append(d.group.scores, score)
 		case t.over:
 			// It ended at the token before.
-		case w.errs[i] != nil:
-			s.end(d.group, t, "error", w.errs[i])
+		case t.late != nil:
+			t.scored(d.group, now) // its token comes when its hooks have chosen it
 		default:
-			if t.drawn == 0 {
-				t.prefilled, t.end.Prompt = now, d.group.scores
-			}
-			s.take(d.group, t, sample)
+			t.scored(d.group, now)
+			s.take(d.group, t, sample, w.errs[i])
 		}
 	}
 }
 
-// take adds a drawn token to its stream.
-func (s *Scheduler) take(g *group, t *Stream, sample *ops.Sample) {
+// scored notes that the prompt is read.
+func (t *Stream) scored(g *group, now time.Time) {
+	if t.prefilled.IsZero() {
+		t.prefilled, t.end.Prompt = now, g.scores
+	}
+}
+
+// take adds a drawn token to its stream, or ends it for what came in its place.
+func (s *Scheduler) take(g *group, t *Stream, sample *ops.Sample, err error) {
+	var stop *Stop
+	switch {
+	case errors.As(err, &stop):
+		s.end(g, t, "stop", nil)
+		return
+	case err != nil:
+		s.end(g, t, "error", err)
+		return
+	}
 	id := sample.Token.ID
 	t.sampler.Accept(id)
 	t.ids = append(t.ids, id)

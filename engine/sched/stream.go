@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/roundhouse-ai/roundhouse/engine/cache"
+	"github.com/roundhouse-ai/roundhouse/engine/hook"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 )
 
@@ -20,6 +21,28 @@ type Sampler interface {
 	// Accept adds a token to the history.
 	Accept(id int32)
 }
+
+// Hooked is a sampler that hooks look into. Its Draw and Choose may take long: those
+// of different streams run side by side, and a stream whose Choose is late skips steps
+// while the others go on. Between a Draw and the end of its Choose nothing else is
+// called but Routed.
+type Hooked interface {
+	Sampler
+	// Steer returns the steering of the row at a position, nil where it is left
+	// alone; the same pointer for the next position as long as nothing changes. An
+	// error ends the stream.
+	Steer(position int) (*ops.Steering, error)
+	// Routing says of which rows records are wanted: of drawn tokens and the
+	// prompt's last, and of all others of the prompt.
+	Routing() (decode, prompt bool)
+	// Routed tells what a row was routed to. Each is told once, in order.
+	Routed(hook.Record)
+}
+
+// Stop is the error of a Choose that ends its stream in the place of a token.
+type Stop struct{ Reason string }
+
+func (s *Stop) Error() string { return "stopped: " + s.Reason }
 
 // Request is what the scheduler needs to know of a completion.
 type Request struct {
@@ -62,6 +85,7 @@ type Stream struct {
 	ctx     context.Context
 	unwatch func() bool
 	sampler Sampler
+	hooks   Hooked // the sampler, if hooks look into it; else nil
 
 	tokens  chan ops.Sample
 	ahead   atomic.Int64 // tokens drawn and not taken
@@ -77,6 +101,9 @@ type Stream struct {
 	in    *work           // the step that draws its next token, nil for none,
 	at    int             // and in which of its rows
 	over  bool            // it has ended, and a step still uses its place
+	late  *choice         // its next token, where hooks still choose it
+	told  int             // rows whose routing hooks were told
+	fault error           // why hooks end it
 
 	queued, started, prefilled time.Time
 	end                        End
@@ -114,6 +141,8 @@ func (t *Stream) ended() (reason string, err error) {
 		return "stop", nil
 	case t.ctx.Err() != nil:
 		return "cancelled", context.Cause(t.ctx)
+	case t.fault != nil:
+		return "error", t.fault
 	}
 	return "", nil
 }
@@ -133,7 +162,7 @@ func (g *group) first() *Stream { return g.streams[0] }
 // reading says whether the group has more to read than the last drawn token.
 func (g *group) reading() bool {
 	t := g.first()
-	return t.in == nil && (len(t.ids)-t.read > 1 || t.drawn == 0)
+	return t.in == nil && t.late == nil && (len(t.ids)-t.read > 1 || t.drawn == 0)
 }
 
 // need is what the group takes to be admitted, or to come back.
