@@ -141,6 +141,7 @@ type Result struct {
 	Reason     Reason
 	StopID     int32  // the id that ended it, -1 for none
 	StopText   string // the stop text that ended it
+	StopHook   string // why a hook ended it; "" where none did
 	Tail       string // text held back until the end
 	Prompt     int    // prompt tokens
 	Completion int    // tokens made, the end token included

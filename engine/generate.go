@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/roundhouse-ai/roundhouse/engine/hook"
+	"github.com/roundhouse-ai/roundhouse/engine/hooked"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 	"github.com/roundhouse-ai/roundhouse/engine/sample"
 	"github.com/roundhouse-ai/roundhouse/engine/sched"
@@ -62,6 +64,8 @@ type choices struct {
 	entered bool
 	err     error // why there are none
 	streams []*sched.Stream
+	hooks   []*hooked.Sampler // of each choice; nil where nobody looks in
+	reqs    []Request         // likewise: hooks may change a choice's prompt
 	ctx     []context.Context
 	cancel  []context.CancelCauseFunc
 	stop    context.CancelFunc // of the deadline
@@ -84,27 +88,71 @@ func (m *Model) choices(ctx context.Context, req *Request, n int) *choices {
 	for i := range list {
 		one, cancel := context.WithCancelCause(ctx)
 		c.ctx, c.cancel = append(c.ctx, one), append(c.cancel, cancel)
-		sampler, err := sample.New(req.Sampling, req.Choice+uint32(i), m.info.Tokens, m.info.Vocab)
-		if err != nil {
-			c.err = err
+		if list[i], c.err = c.choice(i, one); c.err != nil {
 			return c
 		}
-		sampler.Prompt(req.Prompt)
-		list[i] = sched.Choice{Context: one, Sampler: sampler}
 	}
-	r := sched.Request{Prompt: req.Prompt, MaxTokens: req.MaxTokens, Priority: req.Priority, Candidates: req.Candidates,
-		PromptCandidates: req.PromptCandidates, Ahead: ahead, Ends: func(id int32) bool { return m.ends(req, id) }}
-	if len(req.Stop) > 0 {
-		r.Ahead = aheadStop
-	}
-	c.streams, c.err = m.sched.Submit(r, list)
+	c.err = c.submit(list)
 	return c
+}
+
+// choice makes what the scheduler needs of a choice.
+func (c *choices) choice(i int, ctx context.Context) (sched.Choice, error) {
+	m, req := c.m, *c.req
+	req.Choice += uint32(i)
+	sampler, err := sample.New(req.Sampling, req.Choice, m.info.Tokens, m.info.Vocab)
+	if err != nil {
+		return sched.Choice{}, err
+	}
+	choice := sched.Choice{Context: ctx, Sampler: sampler}
+	var hooks *hooked.Sampler
+	if req.Hooks != nil || req.Routing || req.PromptRouting {
+		if hooks, err = m.hooked(&req, sampler); err != nil {
+			return sched.Choice{}, err
+		}
+		choice.Sampler = hooks
+	}
+	c.hooks, c.reqs = append(c.hooks, hooks), append(c.reqs, req)
+	sampler.Prompt(req.Prompt)
+	return choice, nil
+}
+
+// submit queues the choices: as one, which reads the prompt once, where all read the
+// same; else each alone.
+func (c *choices) submit(list []sched.Choice) error {
+	groups := [][]sched.Choice{list}
+	if !c.alike() {
+		groups = slices.Collect(slices.Chunk(list, 1))
+	}
+	for _, group := range groups {
+		req := &c.reqs[len(c.streams)]
+		r := sched.Request{Prompt: req.Prompt, MaxTokens: req.MaxTokens, Priority: req.Priority, Candidates: req.Candidates,
+			PromptCandidates: req.PromptCandidates, Ahead: ahead, Ends: func(id int32) bool { return c.m.ends(req, id) }}
+		if len(req.Stop) > 0 {
+			r.Ahead = aheadStop
+		}
+		streams, err := c.m.sched.Submit(r, group)
+		if err != nil {
+			for i, stream := range c.streams {
+				c.cancel[i](err)
+				stream.Wait()
+			}
+			return err
+		}
+		c.streams = append(c.streams, streams...)
+	}
+	return nil
 }
 
 // close lets go of the request. All choices have run.
 func (c *choices) close() {
 	for _, cancel := range c.cancel {
 		cancel(nil)
+	}
+	for _, h := range c.hooks {
+		if h != nil {
+			h.Finish(hook.Finish{Reason: "error", Prompt: len(c.req.Prompt)}) // where no stream came of it
+		}
 	}
 	c.stop()
 	if c.entered {
@@ -117,8 +165,8 @@ func (c *choices) run(choice int, emit func(Token) error) Outcome {
 	if c.err != nil {
 		return Outcome{Err: c.err}
 	}
-	stream, ctx := c.streams[choice], c.ctx[choice]
-	g := &generation{m: c.m, req: c.req, stream: stream, emit: emit, result: Result{StopID: -1, Prompt: len(c.req.Prompt)}}
+	stream, ctx, req := c.streams[choice], c.ctx[choice], &c.reqs[choice]
+	g := &generation{m: c.m, req: req, stream: stream, hooks: c.hooks[choice], emit: emit, result: Result{StopID: -1, Prompt: len(req.Prompt)}}
 	if c.m.tokenizer != nil {
 		g.text = c.m.tokenizer.NewStream(true)
 	}
@@ -136,6 +184,9 @@ func (c *choices) run(choice int, emit func(Token) error) Outcome {
 		c.cancel[choice](err)
 	}
 	end := stream.Wait()
+	if err == nil && !done && end.Err == nil && g.stopped() {
+		done = true
+	}
 	if err == nil && !done {
 		if err = end.Err; err == nil {
 			err = context.Cause(ctx) // the stream had ended, its tokens were still to come
@@ -145,6 +196,8 @@ func (c *choices) run(choice int, emit func(Token) error) Outcome {
 		g.result.PromptTokens = append(g.result.PromptTokens, Token{ID: s.Watched.ID, Logprob: s.Watched.Logprob, Candidates: s.Candidates})
 	}
 	g.result.Queued, g.result.Prefill, g.result.Decode = end.Queued, end.Prefill, end.Decode
+	g.unhook(err)
+	c.hooks[choice] = nil
 	return Outcome{Result: g.result, Err: err}
 }
 
@@ -167,6 +220,8 @@ func (m *Model) check(req *Request) error {
 			s.Temperature, s.TopK, s.TopP, s.MinP)
 	case req.Candidates < 0 || req.Candidates > 256 || req.PromptCandidates != nil && (*req.PromptCandidates < 0 || *req.PromptCandidates > 256):
 		return fmt.Errorf("%d candidates a token: 0 to 256 are possible", req.Candidates)
+	case req.PromptRouting && len(req.Prompt) > maxPromptRouting:
+		return fmt.Errorf("the routing of %d prompt tokens: it is kept for %d at most", len(req.Prompt), maxPromptRouting)
 	case len(req.Stop) > 0 && m.tokenizer == nil:
 		return errors.New("stop texts need a tokenizer, which this model folder lacks")
 	}
@@ -178,11 +233,15 @@ func (m *Model) check(req *Request) error {
 	return nil
 }
 
+// maxPromptRouting bounds what Request.PromptRouting keeps: 47 MB at the real shape.
+const maxPromptRouting = 16384
+
 // generation is one completion in the making.
 type generation struct {
 	m      *Model
 	req    *Request
 	stream *sched.Stream
+	hooks  *hooked.Sampler // nil where nobody looks in
 	emit   func(Token) error
 	text   *tokenizer.Stream // nil without a tokenizer
 	held   string            // text that may begin a stop
@@ -195,6 +254,10 @@ func (g *generation) take(s ops.Sample) (done bool, err error) {
 	token := Token{ID: s.Token.ID, Logprob: s.Token.Logprob, Candidates: s.Candidates}
 	if g.req.Logprobs == OfChain {
 		token.Logprob = s.Chosen
+	}
+	if g.hooks != nil {
+		extra := g.hooks.Next()
+		token.Routing, token.Forced = extra.Routing, extra.Forced
 	}
 	if g.m.ends(g.req, token.ID) {
 		g.result.Reason, g.result.StopID = Stopped, token.ID

@@ -1,10 +1,15 @@
 package engine
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
+	"github.com/roundhouse-ai/roundhouse/engine/hooked"
+	"github.com/roundhouse-ai/roundhouse/engine/sample"
 	"github.com/roundhouse-ai/roundhouse/engine/tokenizer"
 )
 
@@ -55,3 +60,85 @@ func (t hookTokenizer) Encode(text string) ([]int32, error) {
 }
 
 func (t hookTokenizer) Decode(ids []int32) string { return t.Tokenizer.Decode(ids, false) }
+
+// hooked joins a choice's hooks with its sampler. They may replace the request's prompt.
+func (m *Model) hooked(req *Request, sampler *sample.Sampler) (*hooked.Sampler, error) {
+	h := req.Hooks
+	if h == nil {
+		h = &Hooking{}
+	}
+	var hooks []hook.Hook
+	var err error
+	if h.Start != nil {
+		if hooks, err = h.Start(req.Choice); err != nil {
+			return nil, err
+		}
+	}
+	options := hook.Options{Shape: m.hookShape(), Tokens: m.info.Tokens, Seed: req.Sampling.Seed, Choice: int(req.Choice),
+		Budget: h.Budget, OnError: h.OnError, Steer: h.Steer}
+	if h.Notify != nil {
+		options.Notify = func(n hook.Notice) { h.Notify(req.Choice, n) }
+	}
+	chain, err := hook.NewChain(options, hooks...)
+	if err != nil {
+		return nil, err
+	}
+	asked := len(req.Prompt)
+	if req.Prompt, err = chain.Prompt(req.Prompt); err == nil && len(req.Prompt) != asked {
+		if req.MaxTokens == m.info.Context-asked {
+			req.MaxTokens = 0 // as many as there is room for
+		}
+		err = m.check(req)
+	}
+	if err != nil {
+		chain.Close()
+		return nil, err
+	}
+	o := hooked.Options{Layers: m.info.Layers, Routing: req.Routing, PromptRouting: req.PromptRouting}
+	if m.tokenizer != nil {
+		o.Bytes = m.tokenizer.Bytes
+	}
+	return hooked.New(sampler, chain, o), nil
+}
+
+// alike says whether all choices read the same prompt in the same way, and nobody
+// follows each's reading.
+func (c *choices) alike() bool {
+	for i, h := range c.hooks {
+		if h == nil {
+			continue
+		}
+		if !slices.Equal(c.reqs[i].Prompt, c.reqs[0].Prompt) || h.Digest() != c.hooks[0].Digest() {
+			return false
+		}
+	}
+	return true
+}
+
+// stopped says whether a hook has ended the completion.
+func (g *generation) stopped() bool {
+	if g.hooks == nil || g.hooks.Stopped() == "" {
+		return false
+	}
+	g.result.Reason, g.result.StopHook = Stopped, g.hooks.Stopped()
+	g.finish()
+	return true
+}
+
+// unhook tells hooks how the completion ended, and lets go of them.
+func (g *generation) unhook(err error) {
+	if g.hooks == nil {
+		return
+	}
+	reason := string(g.result.Reason)
+	switch {
+	case g.result.StopHook != "":
+		reason = g.result.StopHook
+	case errors.Is(err, context.Canceled):
+		reason = "cancelled"
+	case err != nil:
+		reason = "error"
+	}
+	g.result.PromptRouting = g.hooks.Prompt()
+	g.result.Hooks = g.hooks.Finish(hook.Finish{Reason: reason, Prompt: g.result.Prompt, Completion: g.result.Completion})
+}

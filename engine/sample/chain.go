@@ -95,6 +95,47 @@ func (c *chain) window(out *ops.Sample, asked, tokens int) {
 	}
 }
 
+// windowEdited begins a chain on tokens that were chosen before some edits. It says
+// whether they are enough: every token that an edit touches is listed, and those that
+// fall below the list's last join the tail.
+func (c *chain) windowEdited(out *ops.Sample, tokens int, edits []ops.Bias, mask []uint32) bool {
+	c.window(out, window, tokens)
+	if c.tail.count > 0 && mask != nil {
+		return false // it may hold other tokens of the tail than it leaves here
+	}
+	if len(edits) == 0 && mask == nil {
+		return true
+	}
+	touched := 0
+	c.keep(func(t *token) bool {
+		if mask != nil && (int(t.id/32) >= len(mask) || mask[t.id/32]>>(t.id%32)&1 == 0) {
+			return false
+		}
+		at, found := find(edits, t.id)
+		if !found {
+			return true
+		}
+		touched++
+		t.x += float64(edits[at].Value)
+		switch {
+		case !(t.x >= -math.MaxFloat32 && t.x <= math.MaxFloat32):
+			return false
+		case c.tail.count > 0 && t.x < c.tail.floor:
+			mass := math.Exp(t.x - c.tail.top)
+			c.tail.lo, c.tail.hi, c.tail.count = c.tail.lo+mass, c.tail.hi+mass, c.tail.count+1
+			return false
+		}
+		return true
+	})
+	if len(c.kept) == 0 || c.tail.count > 0 && touched < len(edits) {
+		return false
+	}
+	c.byLogit()
+	c.spare = best(c.spare, c.kept, len(c.kept))
+	c.take(len(c.kept))
+	return true
+}
+
 // edited returns a row after edits, in memory of the chain.
 func (c *chain) edited(logits []float32, s *ops.Sampling) []float32 {
 	c.work.edited = append(c.work.edited[:0], logits...)
@@ -122,8 +163,11 @@ func (c *chain) row(row []float32) {
 
 // run does the stages, and says whether the tail had no part in the outcome.
 func (s *Sampler) run(c *chain) bool {
-	p := &s.params
-	for _, stage := range s.stages {
+	p := &s.plan.params
+	if s.plan.scale != 1 && !c.temperature(1/s.plan.scale, 0, 0) {
+		return false
+	}
+	for _, stage := range s.plan.stages {
 		ok := false
 		switch stage {
 		case StageDRY:

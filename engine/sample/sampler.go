@@ -34,17 +34,20 @@ const window = 256
 // Where a draw is thrown away, do not Accept it. To go back, keep a Clone.
 type Sampler struct {
 	params        Params
-	stages        []Stage // those that change something
-	base          ops.Sampling
+	usual         plan         // of a token that no hook edits
+	base          ops.Sampling // likewise
 	tokens, vocab int
 
-	counts  *tally   // nil without penalties
-	repeats *repeats // nil without DRY
-	early   bool     // DRY is the first stage: an edit of the row
-	bias    []ops.Bias
+	counts  *tally     // nil without penalties
+	repeats *repeats   // nil without DRY
+	bias    []ops.Bias // what is added to logits; likewise hooks, and sum with DRY's
+	hooks   []ops.Bias
+	sum     []ops.Bias
 	mu      float64 // mirostat: the most surprise that a token may have, bits
 
+	plan     plan // of the token at hand
 	drawn    ops.Sampling
+	forced   bool  // it is not drawn
 	chosen   int32 // by the last Choose; -1 for none
 	surprise float64
 }
@@ -60,22 +63,18 @@ func New(p Params, choice uint32, tokens, vocab int) (*Sampler, error) {
 	if err := p.Check(vocab); err != nil {
 		return nil, err
 	}
-	s := &Sampler{params: p, stages: p.stages(), tokens: tokens, vocab: vocab, mu: 2 * float64(p.Mirostat.Tau), chosen: -1}
+	s := &Sampler{params: p, tokens: tokens, vocab: vocab, mu: 2 * float64(p.Mirostat.Tau), chosen: -1}
 	if p.Mirostat.Eta == 0 {
 		s.params.Mirostat.Eta = .1
 	}
 	if p.DynamicExponent == 0 {
 		s.params.DynamicExponent = 1
 	}
-	if slices.Contains(s.stages, StageDRY) {
+	if p.DRY.Multiplier > 0 && (p.Order == nil || slices.Contains(p.Order, StageDRY)) {
 		s.repeats = newRepeats(&p)
-		// What DRY takes from a logit before any stage is an edit like a bias,
-		// which a device can do as well.
-		if s.early = s.stages[0] == StageDRY; s.early {
-			s.stages = s.stages[1:]
-		}
 	}
-	s.base = p.sampling(s.stages, choice)
+	s.usual = planOf(s.params)
+	s.base = p.sampling(s.usual.stages, choice)
 	if edits(&ops.Sampling{Repetition: p.Repetition, Presence: p.Presence, Frequency: p.Frequency, Seen: make([]ops.Count, 1)}) {
 		s.counts = &tally{last: p.PenaltyLastN}
 	}
@@ -113,7 +112,7 @@ func (s *Sampler) Accept(id int32) {
 // Clone returns a sampler that goes on from here by itself.
 func (s *Sampler) Clone() *Sampler {
 	c := *s
-	c.bias = nil
+	c.bias, c.hooks, c.sum = nil, nil, nil
 	if s.counts != nil {
 		c.counts = s.counts.clone()
 	}
@@ -129,17 +128,7 @@ func (s *Sampler) Clone() *Sampler {
 // parameters say, else a window. The slices in it are the sampler's, good until
 // the next Draw or Accept.
 func (s *Sampler) Draw(position, candidates int) ops.Sampling {
-	s.drawn = s.base
-	s.drawn.Position, s.drawn.Candidates = uint32(position), candidates
-	if s.counts != nil {
-		s.drawn.Seen = s.counts.seen
-	}
-	s.drawn.Bias = s.params.Bias
-	if s.early {
-		s.bias = merge(s.bias, s.params.Bias, s.repeats.edits())
-		s.drawn.Bias = s.bias
-	}
-	return s.drawn
+	return s.Edited(position, candidates, nil, false)
 }
 
 // Choose finishes the last Draw with what the device made of it. After a window
@@ -151,9 +140,11 @@ func (s *Sampler) Choose(out *ops.Sample, row func() ([]float32, error)) error {
 	s.chosen = -1
 	err := s.choose(out, row)
 	if err != nil {
-		return fmt.Errorf("sample: position %d: %w", s.drawn.Position, err)
+		return s.failed(err)
 	}
-	s.chosen, s.surprise = out.Token.ID, -float64(out.Chosen)/math.Ln2
+	if !s.forced {
+		s.chosen, s.surprise = out.Token.ID, -float64(out.Chosen)/math.Ln2
+	}
 	return nil
 }
 
@@ -168,33 +159,42 @@ func (s *Sampler) choose(out *ops.Sample, row func() ([]float32, error)) error {
 	}
 	c := chains.Get().(*chain)
 	defer chains.Put(c)
-	c.window(out, s.drawn.Window, s.tokens)
-	logprob := func(id int32) float32 {
-		at := slices.IndexFunc(out.Window, func(w ops.Candidate) bool { return w.ID == id })
-		return out.Window[at].Logprob
-	}
-	if !s.run(c) {
-		logits, err := row()
-		if err != nil {
-			return err
-		}
-		if len(logits) != s.vocab {
-			return fmt.Errorf("the row has %d logits, the vocabulary %d", len(logits), s.vocab)
-		}
-		edited := c.edited(logits[:s.tokens], &s.drawn)
-		c.window(out, s.drawn.Window, s.tokens)
-		if c.behind(edited); !s.run(c) {
-			if c.row(edited); len(c.kept) == 0 {
-				return ErrBanned // the row is not the one that the window is of
-			}
-			s.run(c)
-		}
-		logprob = func(id int32) float32 { return logits[id] - out.LogSumExp }
+	if err := s.leave(c, out, row); err != nil {
+		return err
 	}
 	id, chosen := c.draw(&s.drawn)
-	out.Token = ops.Candidate{ID: id, Logprob: logprob(id)}
+	logprob, err := s.logprob(out, id, row)
+	if err != nil {
+		return err
+	}
+	out.Token = ops.Candidate{ID: id, Logprob: logprob}
 	out.Token.Logit = out.Token.Logprob + out.LogSumExp
 	out.Chosen = float32(chosen)
+	return nil
+}
+
+// leave runs the stages on a window of the draw, and on the row where that is not
+// enough.
+func (s *Sampler) leave(c *chain, out *ops.Sample, row func() ([]float32, error)) error {
+	if len(out.Window) == 0 {
+		return ErrBanned
+	}
+	c.window(out, s.drawn.Window, s.tokens)
+	if s.run(c) {
+		return nil
+	}
+	logits, err := s.whole(row)
+	if err != nil {
+		return err
+	}
+	edited := c.edited(logits[:s.tokens], &s.drawn)
+	c.window(out, s.drawn.Window, s.tokens)
+	if c.behind(edited); !s.run(c) {
+		if c.row(edited); len(c.kept) == 0 {
+			return ErrBanned // the row is not the one that the window is of
+		}
+		s.run(c)
+	}
 	return nil
 }
 

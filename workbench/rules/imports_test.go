@@ -16,10 +16,11 @@ var rooms = map[string][]string{
 	"web":           {},
 
 	"engine": {
-		"engine/autoround", "engine/cache", "engine/chat", "engine/cpu", "engine/cuda", "engine/cuda/driver", "engine/grammar", "engine/hook", "engine/hostmem",
+		"engine/autoround", "engine/cache", "engine/chat", "engine/cpu", "engine/cuda", "engine/cuda/driver", "engine/grammar", "engine/hook", "engine/hooked", "engine/hostmem",
 		"engine/ops", "engine/qwen3next", "engine/safetensors", "engine/sample", "engine/sched", "engine/tokenizer",
 	},
 	"engine/hook":              {},
+	"engine/hooked":            {"engine/hook", "engine/ops", "engine/sample", "engine/sched"},
 	"engine/ops":               {},
 	"engine/ops/optest":        {"engine/ops", "engine/safetensors", "engine/ops/optest/shared"},
 	"engine/ops/optest/shared": {},
