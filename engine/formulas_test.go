@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -116,6 +117,16 @@ type formulas struct {
 	values [][][]float64
 	state  [][]float64   // layer: ValueHeads*KeyDim*ValueDim
 	past   [][][]float64 // layer: inputs of the convolution so far
+	edit   func(layer int) *intervention
+}
+
+// intervention is what steering does to a layer, as the handbook has it.
+type intervention struct {
+	bias, scale map[int]float64
+	ban, force  []int
+	gate        float64 // factor of the shared expert's gate; 0 stands for 1
+	k           int
+	vector      []float64
 }
 
 func newFormulas(c *qwen3next.Config, w weights64) *formulas {
@@ -171,7 +182,14 @@ func (f *formulas) token(id int32, position int) []float64 {
 		for j, v := range mixer(i, l, f.norm(l+"input_layernorm.weight", x, 1), position) {
 			x[j] += v
 		}
-		for j, v := range f.experts(l+"mlp.", f.norm(l+"post_attention_layernorm.weight", x, 1)) {
+		edit := &intervention{}
+		if f.edit != nil && f.edit(i) != nil {
+			edit = f.edit(i)
+		}
+		for j, v := range f.experts(l+"mlp.", f.norm(l+"post_attention_layernorm.weight", x, 1), edit) {
+			x[j] += v
+		}
+		for j, v := range edit.vector {
 			x[j] += v
 		}
 	}
@@ -286,28 +304,38 @@ func (f *formulas) deltaNet(layer int, l string, x []float64, _ int) []float64 {
 	return f.linear(l+"linear_attn.out_proj", all)
 }
 
-func (f *formulas) experts(l string, x []float64) []float64 {
-	logits, sum := f.linear(l+"gate", x), 0.0
-	order := make([]int, len(logits))
-	for i := range order {
-		order[i] = i
-		logits[i] = math.Exp(logits[i])
-		sum += logits[i]
+func (f *formulas) experts(l string, x []float64, edit *intervention) []float64 {
+	weights, sum := f.linear(l+"gate", x), 0.0
+	rank, order := slices.Clone(weights), []int{}
+	for e := range rank {
+		weights[e] = math.Exp(weights[e])
+		sum += weights[e]
+		if rank[e] += edit.bias[e]; slices.Contains(edit.force, e) {
+			rank[e] = math.Inf(1)
+		}
+		if !slices.Contains(edit.ban, e) {
+			order = append(order, e)
+		}
 	}
-	slices.SortFunc(order, func(a, b int) int { return map[bool]int{true: -1, false: 1}[logits[a] > logits[b]] })
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(rank[b], rank[a]) })
+	chosen := order[:cmp.Or(edit.k, f.c.TopK)]
 	if f.c.Renormalise {
 		sum = 0
-		for _, e := range order[:f.c.TopK] {
-			sum += logits[e]
+		for _, e := range chosen {
+			sum += weights[e]
 		}
 	}
 	out := make([]float64, len(x))
-	for _, e := range order[:f.c.TopK] {
+	for _, e := range chosen {
+		factor, scaled := edit.scale[e]
+		if !scaled {
+			factor = 1
+		}
 		for i, v := range f.swiglu(fmt.Sprintf("%sexperts.%d", l, e), x) {
-			out[i] += logits[e] / sum * v
+			out[i] += weights[e] / sum * factor * v
 		}
 	}
-	gate := sigmoid64(f.linear(l+"shared_expert_gate", x)[0])
+	gate := sigmoid64(f.linear(l+"shared_expert_gate", x)[0]) * cmp.Or(edit.gate, 1)
 	for i, v := range f.swiglu(l+"shared_expert", x) {
 		out[i] += gate * v
 	}
