@@ -131,6 +131,11 @@ func (c *choices) submit(list []sched.Choice) error {
 		if len(req.Stop) > 0 {
 			r.Ahead = aheadStop
 		}
+		for i := range group {
+			if h := c.hooks[len(c.streams)+i]; h != nil {
+				r.Hold = max(r.Hold, h.Hold())
+			}
+		}
 		streams, err := c.m.sched.Submit(r, group)
 		if err != nil {
 			for i, stream := range c.streams {
@@ -184,7 +189,7 @@ func (c *choices) run(choice int, emit func(Token) error) Outcome {
 		c.cancel[choice](err)
 	}
 	end := stream.Wait()
-	if err == nil && !done && end.Err == nil && g.stopped() {
+	if err == nil && !done && end.Err == nil && g.cut(end.Reason) {
 		done = true
 	}
 	if err == nil && !done {

@@ -98,7 +98,7 @@ func (m *Model) hooked(req *Request, sampler *sample.Sampler) (*hooked.Sampler, 
 	if m.tokenizer != nil {
 		o.Bytes = m.tokenizer.Bytes
 	}
-	return hooked.New(sampler, chain, o), nil
+	return hooked.New(sampler, chain, req.Prompt, o), nil
 }
 
 // alike says whether all choices read the same prompt in the same way, and nobody
@@ -115,12 +115,19 @@ func (c *choices) alike() bool {
 	return true
 }
 
-// stopped says whether a hook has ended the completion.
-func (g *generation) stopped() bool {
-	if g.hooks == nil || g.hooks.Stopped() == "" {
+// cut says whether hooks have ended the completion: one stopped it, or they took back
+// more than the scheduler draws.
+func (g *generation) cut(reason string) bool {
+	switch {
+	case g.hooks == nil:
+		return false
+	case g.hooks.Stopped() != "":
+		g.result.Reason, g.result.StopHook = Stopped, g.hooks.Stopped()
+	case reason == string(OutOfRoom):
+		g.result.Reason = OutOfRoom
+	default:
 		return false
 	}
-	g.result.Reason, g.result.StopHook = Stopped, g.hooks.Stopped()
 	g.finish()
 	return true
 }

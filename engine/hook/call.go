@@ -30,6 +30,7 @@ type Call struct {
 
 	stop   string
 	inject []int32
+	back   *rewind
 }
 
 // Usable is an error once the handler has returned.

@@ -38,6 +38,12 @@ type Chain struct {
 
 	forced   []int32 // injected, to come
 	stop     string
+	rewind   *rewind
+	kept     []states // of the positions that can be rewound to
+	attempt  int
+	redraws  int // rewinds since a new position was reached
+	farthest int // the newest
+	solo     bool
 	degraded map[int]bool
 	merged   merged
 	closed   bool
@@ -106,6 +112,9 @@ func (c *Chain) begin(l *link) error {
 	if l.usage.Name = l.spec.Name; err == nil && (l.spec.Lag < 0 || l.spec.Lag > DefaultLag) {
 		err = faultf(BadValue, "a lag of %d: it is %d or %d", l.spec.Lag, MinLag, DefaultLag)
 	}
+	if err == nil && (l.spec.Hold < 0 || l.spec.Hold > MaxHold) {
+		err = faultf(BadValue, "%d tokens to hold back: 0 to %d are possible", l.spec.Hold, MaxHold)
+	}
 	if err != nil {
 		f := asFault(err)
 		f.Hook, f.Event = l.spec.Name, "start"
@@ -121,6 +130,7 @@ type Needs struct {
 	Synchronous bool // the next row waits for what became of the last
 	CaptureAll  bool // routing of prompt rows
 	Top         int  // candidates that each step should bring along
+	Hold        int  // tokens to hold back, for hooks may take them back
 }
 
 // Needs returns what the hooks that are still on ask for.
@@ -129,6 +139,7 @@ func (c *Chain) Needs() Needs {
 	if c == nil {
 		return n
 	}
+	n.Hold = c.hold()
 	for _, l := range c.links {
 		if l.off {
 			continue
@@ -283,6 +294,11 @@ type Verdict struct {
 	Forced  bool    // likewise: it was injected
 	ID      int32   // of Decided
 	Edits   *Folded // nil where the row is left alone
+	// Rewind takes tokens back: what is drawn next is that of position To.
+	Rewind bool
+	To     int
+	// Attempt counts rewinds: draws are keyed by it.
+	Attempt int
 }
 
 // Logits tells hooks what is due and collects their edits of the row that the token
@@ -293,12 +309,16 @@ func (c *Chain) Logits(at At, entry, model Source) (Verdict, error) {
 		return Verdict{}, nil
 	}
 	c.turn, at.Choice, at.Phase = at.Position, c.options.Choice, InDecode
+	at.Attempt += c.attempt
 	c.renew()
 	if err := c.due(at.Position); err != nil {
 		return Verdict{}, err
 	}
-	if v := c.decided(); v.Stop != "" || v.Decided {
-		return v, nil
+	if v, err := c.decided(); v.Stop != "" || v.Decided || v.Rewind || err != nil {
+		return v, err
+	}
+	if err := c.keep(); err != nil {
+		return Verdict{}, err
 	}
 	var reads *Reads
 	all := NewEdits(c.options.Tokens)
@@ -327,22 +347,27 @@ func (c *Chain) Logits(at At, entry, model Source) (Verdict, error) {
 	}
 	folded, err := all.Fold()
 	if err != nil || folded.Neutral() {
-		return Verdict{}, err
+		return Verdict{Attempt: c.attempt}, err
 	}
-	return Verdict{Edits: folded}, nil
+	return Verdict{Edits: folded, Attempt: c.attempt}, nil
 }
 
-// decided takes the next injected token, or the end.
-func (c *Chain) decided() Verdict {
-	if c.stop != "" {
-		return Verdict{Stop: c.stop}
+// decided carries out a rewind, or takes the end or the next injected token.
+func (c *Chain) decided() (Verdict, error) {
+	v := Verdict{Attempt: c.attempt}
+	switch {
+	case c.rewind != nil:
+		to := *c.rewind
+		c.rewind = nil
+		err := c.back(to)
+		return Verdict{Rewind: true, To: to.to, Attempt: c.attempt}, err
+	case c.stop != "":
+		v.Stop = c.stop
+	case len(c.forced) > 0:
+		v.Decided, v.Forced, v.ID = true, true, c.forced[0]
+		c.forced = c.forced[1:]
 	}
-	if len(c.forced) == 0 {
-		return Verdict{}
-	}
-	id := c.forced[0]
-	c.forced = c.forced[1:]
-	return Verdict{Decided: true, Forced: true, ID: id}
+	return v, nil
 }
 
 // Sample lets hooks choose the token, by priority, until one has. allowed says
@@ -352,6 +377,7 @@ func (c *Chain) Sample(at At, from Chooser, allowed func(int32) bool) (Verdict, 
 		return Verdict{}, nil
 	}
 	at.Choice, at.Phase = c.options.Choice, InDecode
+	at.Attempt += c.attempt
 	seen := NewCandidates(nil, from)
 	for l := range c.on(OnSample) {
 		var id int32
@@ -372,15 +398,15 @@ func (c *Chain) Sample(at At, from Chooser, allowed func(int32) bool) (Verdict, 
 		if !ok {
 			continue
 		}
-		if c.take(call); c.stop != "" || len(c.forced) > 0 {
-			return c.decided(), nil
+		if c.take(call); c.stop != "" || len(c.forced) > 0 || c.rewind != nil {
+			return c.decided()
 		}
 		if chosen {
 			l.usage.Chosen++
 			if seen.drawn != nil && *seen.drawn != id {
 				l.usage.Changed++
 			}
-			return Verdict{Decided: true, ID: id}, nil
+			return Verdict{Decided: true, ID: id, Attempt: c.attempt}, nil
 		}
 	}
 	return Verdict{}, nil
@@ -389,6 +415,9 @@ func (c *Chain) Sample(at At, from Chooser, allowed func(int32) bool) (Verdict, 
 // take keeps what a call wants of the sequence's course.
 func (c *Chain) take(call *Call) {
 	c.forced = append(c.forced, call.inject...)
+	if call.back != nil {
+		c.rewind = call.back
+	}
 	if c.stop == "" {
 		c.stop = call.stop
 	}
@@ -419,7 +448,7 @@ func (c *Chain) due(position int) error {
 
 // tell delivers one event to one hook.
 func (c *Chain) tell(l *link, e *event) error {
-	at := At{Position: e.position, Choice: c.options.Choice, Phase: InDecode}
+	at := At{Position: e.position, Choice: c.options.Choice, Attempt: c.attempt, Phase: InDecode}
 	kind, handle := OnToken, func(call *Call) error { t := *e.token; return l.Token(call, &t) }
 	if e.record != nil {
 		kind, handle = OnRouting, func(call *Call) error {

@@ -90,6 +90,9 @@ type Spec struct {
 	Budget   time.Duration // of one call; 0 stands for Options.Budget
 	// CaptureAll asks for the routing of prompt rows too.
 	CaptureAll bool
+	// Hold is how many tokens are held back, so that the hook may take them back (see
+	// Call.Rewind); 0 for none.
+	Hold int
 	// Top is how many of the most likely tokens each logits event should carry: a
 	// hint, so that they need not be fetched one by one.
 	Top int
@@ -121,13 +124,10 @@ type Hook interface {
 
 // missing are the parts of the contract that no engine has yet, with what to do.
 var missing = map[string]string{
-	"snapshot": "keep what you need in state",
-	"rewind":   "ban what was wrong before it is drawn, in logits or sample",
 	"sequence": "send the second prompt as a request of its own",
 	"add":      "there are no other sequences to add: use bias and scale",
 	"route":    "steer biases, bans and forces experts without stopping the forward pass",
 	"hidden":   "steer.vector adds to the residual; routing and logits can be read",
-	"hold":     "text is sent as it comes",
 }
 
 // Missing is the fault of asking for a part of the contract that is not in this

@@ -9,6 +9,7 @@ const MaxWindow = 256
 type history struct {
 	ring   [MaxWindow]*Record
 	told   int      // records so far
+	kept   int      // of them, in the ring
 	counts []uint32 // [layer, expert]
 }
 
@@ -18,7 +19,7 @@ func (h *history) add(r *Record, experts int) {
 		h.counts = make([]uint32, r.Layers*experts)
 	}
 	h.ring[h.told%MaxWindow] = r
-	h.told++
+	h.told, h.kept = h.told+1, min(h.kept+1, MaxWindow)
 	for layer := range r.Layers {
 		for _, id := range r.of(layer) {
 			if int(id) < experts {
@@ -79,7 +80,7 @@ func (r *Routing) Share(layer, expert, window int) (float64, error) {
 		return 0, faultf(BadValue, "a window of %d tokens: 1 to %d are kept", window, MaxWindow)
 	}
 	newest := r.history.told - 1 - r.back
-	window = min(window, newest+1, MaxWindow-r.back)
+	window = min(window, r.history.kept-r.back)
 	chosen := 0
 	for i := range window {
 		if slices.Contains(r.history.ring[(newest-i)%MaxWindow].of(layer), uint16(expert)) {
@@ -113,7 +114,7 @@ func (r *Routing) Overlap(other *Routing) (float64, error) {
 // not yet, known.
 func (r *Routing) Back(n int) *Routing {
 	at := r.history.told - 1 - r.back - n
-	if n < 0 || at < 0 || r.back+n >= MaxWindow {
+	if n < 0 || r.back+n >= r.history.kept {
 		return nil
 	}
 	c := *r

@@ -25,7 +25,7 @@ type Outcome struct {
 // NewSolo returns one that calls a hook. Of the options, Budget, OnError and Steer do
 // not count.
 func NewSolo(o Options, h Hook) *Solo {
-	return &Solo{chain: &Chain{options: o}, link: &link{Hook: h, steer: NewSteering(o.Shape), lag: DefaultLag, faults: map[FaultKind]int{}}}
+	return &Solo{chain: &Chain{options: o, solo: true}, link: &link{Hook: h, steer: NewSteering(o.Shape), lag: DefaultLag, faults: map[FaultKind]int{}}}
 }
 
 // Call calls the hook: do is told the call, and calls the handler. budget is that of

@@ -10,6 +10,7 @@ package hooked
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 
@@ -43,13 +44,15 @@ type Sampler struct {
 
 	at         hook.At // of the token that is being chosen
 	candidates int
-	handler    *handler      // of its logits hooks, nil where they are done or not called yet
-	verdict    hook.Verdict  // of them
-	edit       *hook.Folded  // what they make of the draw
-	err        error         // why there is none
-	token      hook.Token    // chosen last
-	row        *hook.Record  // that it was drawn from
-	quit       chan struct{} // closed when the stream has ended
+	handler    *handler       // of its logits hooks, nil where they are done or not called yet
+	verdict    hook.Verdict   // of them
+	edit       *hook.Folded   // what they make of the draw
+	err        error          // why there is none
+	token      hook.Token     // chosen last
+	rows       []*hook.Record // told last, of the rows that tokens are drawn from
+	begun      []int32        // the prompt
+	made       []int32        // tokens accepted
+	quit       chan struct{}  // closed when the stream has ended
 
 	mu     sync.Mutex
 	extras []Extra
@@ -66,8 +69,8 @@ type Extra struct {
 var _ sched.Hooked = (*Sampler)(nil)
 
 // New joins a chain, which has seen the prompt, and a sampler. Finish closes the chain.
-func New(base *sample.Sampler, chain *hook.Chain, o Options) *Sampler {
-	return &Sampler{base: base, chain: chain, options: o, needs: chain.Needs(), quit: make(chan struct{})}
+func New(base *sample.Sampler, chain *hook.Chain, prompt []int32, o Options) *Sampler {
+	return &Sampler{base: base, chain: chain, begun: prompt, options: o, needs: chain.Needs(), quit: make(chan struct{})}
 }
 
 // Draw implements sched.Sampler.
@@ -104,12 +107,13 @@ func (s *Sampler) Choose(out *ops.Sample, row func() ([]float32, error)) error {
 		entry, model := s.base.Sources(out, row)
 		s.verdict, s.err = s.chain.Logits(s.at, entry, model)
 	}
-	if s.err == nil && s.verdict.Stop == "" {
-		if read {
-			s.err = s.chooseRead(out, row)
-		} else {
-			s.err = s.chooseDrawn(out, row)
-		}
+	s.finishRow(read, out, row)
+	for s.err == nil && s.verdict.Rewind && s.verdict.To == s.at.Position { // the same row once more
+		s.base.Rewind(s.begun, s.made, uint32(s.verdict.Attempt))
+		s.base.Entry(s.at.Position, s.candidates)
+		entry, model := s.base.Sources(out, row)
+		s.verdict, s.err = s.chain.Logits(s.at, entry, model)
+		s.finishRow(true, out, row)
 	}
 	switch {
 	case s.err != nil:
@@ -119,10 +123,36 @@ func (s *Sampler) Choose(out *ops.Sample, row func() ([]float32, error)) error {
 		s.stop = s.verdict.Stop
 		s.mu.Unlock()
 		return &sched.Stop{Reason: s.verdict.Stop}
+	case s.verdict.Rewind:
+		s.back(s.verdict.To)
+		return &sched.Rewind{To: s.verdict.To}
 	}
 	out.Candidates = out.Candidates[:min(s.candidates, len(out.Candidates))]
 	s.token = hook.Token{Position: s.at.Position, ID: out.Token.ID, Logprob: out.Token.Logprob, Forced: s.verdict.Forced}
 	return nil
+}
+
+// finishRow makes a token of a row, unless hooks want none of it.
+func (s *Sampler) finishRow(read bool, out *ops.Sample, row func() ([]float32, error)) {
+	switch {
+	case s.err != nil || s.verdict.Stop != "" || s.verdict.Rewind:
+	case read:
+		s.err = s.chooseRead(out, row)
+	default:
+		s.err = s.chooseDrawn(out, row)
+	}
+}
+
+// back takes the tokens from a position on back.
+func (s *Sampler) back(to int) {
+	left := to - len(s.begun)
+	lost := len(s.made) - left
+	s.made = s.made[:left]
+	s.base.Rewind(s.begun, s.made, uint32(s.verdict.Attempt))
+	s.rows = slices.DeleteFunc(s.rows, func(r *hook.Record) bool { return r.Position >= to })
+	s.mu.Lock()
+	s.extras = s.extras[:len(s.extras)-lost]
+	s.mu.Unlock()
 }
 
 // chooseDrawn finishes what the device drew.
@@ -155,7 +185,7 @@ func (s *Sampler) chooseRead(out *ops.Sample, row func() ([]float32, error)) err
 			s.edit = nil
 			return s.pick(out, row)
 		}
-		if err == nil && s.verdict.Stop == "" && !s.verdict.Decided {
+		if err == nil && s.verdict.Stop == "" && !s.verdict.Decided && !s.verdict.Rewind {
 			s.chain.Credit(out.Token.ID, plain.Token.ID)
 		}
 		return err
@@ -170,7 +200,7 @@ func (s *Sampler) pick(out *ops.Sample, row func() ([]float32, error)) error {
 	}
 	return s.base.ChooseFrom(out, s.edit, row, func(left *sample.Left) (int32, bool, error) {
 		verdict, err := s.chain.Sample(s.at, chooser{left}, func(id int32) bool { return s.base.Allowed(id, s.edit) })
-		if verdict.Stop != "" || verdict.Decided {
+		if verdict.Stop != "" || verdict.Decided || verdict.Rewind {
 			s.verdict = verdict
 		}
 		return verdict.ID, verdict.Decided, err
@@ -193,13 +223,16 @@ func (c chooser) Draw() (int32, error) { return c.Left.Draw(), nil }
 // Accept implements sched.Sampler.
 func (s *Sampler) Accept(id int32) {
 	s.base.Accept(id)
+	s.made = append(s.made, id)
 	if s.options.Bytes != nil {
 		s.token.Text = strings.ToValidUTF8(string(s.options.Bytes(id)), "�")
 	}
 	s.chain.Token(s.token)
 	extra := Extra{Forced: s.token.Forced}
-	if s.options.Routing {
-		extra.Routing = s.row
+	for _, r := range s.rows {
+		if r.Position == s.token.Position-1 {
+			extra.Routing = r
+		}
 	}
 	s.mu.Lock()
 	s.extras = append(s.extras, extra)
@@ -226,7 +259,10 @@ func (s *Sampler) Routing() (decode, prompt bool) {
 
 // Routed implements sched.Hooked.
 func (s *Sampler) Routed(r hook.Record) {
-	s.pending, s.row = append(s.pending, r), &r
+	s.pending = append(s.pending, r)
+	if s.options.Routing {
+		s.rows = append(s.rows[max(0, len(s.rows)-hook.MaxHold):], &r)
+	}
 	if r.Prompt && s.options.PromptRouting {
 		s.mu.Lock()
 		s.prompt = append(s.prompt, r)
@@ -241,6 +277,9 @@ func (s *Sampler) flush() {
 	}
 	s.pending = s.pending[:0]
 }
+
+// Hold is how many tokens hooks have held back.
+func (s *Sampler) Hold() int { return s.needs.Hold }
 
 // Digest names what steering does to the prompt; "" where it does nothing, or fails,
 // which the first row will tell.

@@ -75,7 +75,9 @@ func (s *Sampler) planned(e *hook.Folded) (plan, ops.Sampling) {
 		p.TopK = int(v)
 	}
 	now := planOf(p)
-	return now, p.sampling(now.stages, s.base.Choice)
+	drawn := p.sampling(now.stages, s.base.Choice)
+	drawn.Attempt = s.base.Attempt
+	return now, drawn
 }
 
 // inWindow asks for a window in the place of a draw.
@@ -145,7 +147,7 @@ func (s *Sampler) Forced(position, candidates int, id int32) ops.Sampling {
 	mask := make([]uint32, id/32+1)
 	mask[id/32] = 1 << (id % 32)
 	s.plan, s.forced = plan{params: s.params, scale: 1}, true
-	s.drawn = ops.Sampling{Mask: mask, TopP: 1, Seed: s.params.Seed, Choice: s.base.Choice, Position: uint32(position), Candidates: candidates, Watch: -1}
+	s.drawn = ops.Sampling{Mask: mask, TopP: 1, Seed: s.params.Seed, Choice: s.base.Choice, Position: uint32(position), Attempt: s.base.Attempt, Candidates: candidates, Watch: -1}
 	return s.drawn
 }
 

@@ -43,7 +43,8 @@ type Sampler struct {
 	bias    []ops.Bias // what is added to logits; likewise hooks, and sum with DRY's
 	hooks   []ops.Bias
 	sum     []ops.Bias
-	mu      float64 // mirostat: the most surprise that a token may have, bits
+	mu      float64   // mirostat: the most surprise that a token may have, bits
+	mus     []float64 // before each accepted token, with mirostat
 
 	plan     plan // of the token at hand
 	drawn    ops.Sampling
@@ -96,6 +97,9 @@ func (s *Sampler) Prompt(ids []int32) {
 
 // Accept tells the sampler that id, drawn or forced, is the next token.
 func (s *Sampler) Accept(id int32) {
+	if s.params.Mirostat.Tau > 0 {
+		s.mus = append(s.mus, s.mu)
+	}
 	if s.counts != nil {
 		s.counts.output(id)
 	}
@@ -109,10 +113,30 @@ func (s *Sampler) Accept(id int32) {
 	s.chosen = -1
 }
 
+// Rewind takes accepted tokens back: of all, output is left behind prompt. What is
+// drawn from here on is keyed by an attempt.
+func (s *Sampler) Rewind(prompt, output []int32, attempt uint32) {
+	mus, mu := s.mus, s.mu
+	if len(output) < len(mus) {
+		mus, mu = mus[:len(output)], mus[len(output)]
+	}
+	if s.counts != nil {
+		s.counts = &tally{last: s.counts.last}
+	}
+	if s.repeats != nil {
+		s.repeats = newRepeats(&s.params)
+	}
+	s.Prompt(prompt)
+	for _, id := range output {
+		s.Accept(id)
+	}
+	s.mus, s.mu, s.base.Attempt = mus, mu, attempt
+}
+
 // Clone returns a sampler that goes on from here by itself.
 func (s *Sampler) Clone() *Sampler {
 	c := *s
-	c.bias, c.hooks, c.sum = nil, nil, nil
+	c.bias, c.hooks, c.sum, c.mus = nil, nil, nil, slices.Clone(s.mus)
 	if s.counts != nil {
 		c.counts = s.counts.clone()
 	}

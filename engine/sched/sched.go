@@ -160,7 +160,7 @@ func (s *Scheduler) Submit(req Request, choices []Choice) ([]*Stream, error) {
 	streams := make([]*Stream, len(choices))
 	for i, choice := range choices {
 		t := &Stream{s: s, req: &req, ctx: choice.Context, sampler: choice.Sampler,
-			tokens: make(chan ops.Sample, req.Ahead), ids: slices.Clone(req.Prompt), queued: arrived}
+			tokens: make(chan ops.Sample, req.Ahead+req.Hold), ids: slices.Clone(req.Prompt), queued: arrived}
 		t.hooks, _ = choice.Sampler.(Hooked)
 		streams[i] = t
 	}
@@ -348,6 +348,9 @@ func (s *Scheduler) finish(g *group, t *Stream, reason string, err error) {
 		t.place = nil
 	}
 	t.saved = nil
+	if err == nil {
+		t.release(0)
+	}
 	t.unwatch()
 	now := time.Now()
 	t.end.Err, t.end.Reason = err, reason

@@ -2,6 +2,7 @@ package sched
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -274,7 +275,11 @@ func (t *Stream) scored(g *group, now time.Time) {
 // take adds a drawn token to its stream, or ends it for what came in its place.
 func (s *Scheduler) take(g *group, t *Stream, sample *ops.Sample, err error) {
 	var stop *Stop
+	var back *Rewind
 	switch {
+	case errors.As(err, &back):
+		s.rewind(g, t, back.To)
+		return
 	case errors.As(err, &stop):
 		s.end(g, t, "stop", nil)
 		return
@@ -291,6 +296,25 @@ func (s *Scheduler) take(g *group, t *Stream, sample *ops.Sample, err error) {
 	case t.req.Ends(id):
 		s.end(g, t, "stop", nil)
 	case t.drawn == t.req.MaxTokens:
+		s.end(g, t, "length", nil)
+	}
+}
+
+// maxWork is how many tokens a stream may draw for each that it is asked for: those
+// that were taken back count.
+const maxWork = 4
+
+// rewind takes the tokens from a position on back. Their state is not kept: the stream
+// is read again, its prompt in chunks and what it drew in step form, to the same bits.
+func (s *Scheduler) rewind(g *group, t *Stream, to int) {
+	n := len(t.ids) - to
+	if n < 1 || n > len(t.held) || n > t.drawn {
+		s.end(g, t, "error", fmt.Errorf("sched: back to position %d of %d, %d tokens are held", to, len(t.ids), len(t.held)))
+		return
+	}
+	t.ids, t.held, t.drawn, t.read = t.ids[:to], t.held[:len(t.held)-n], t.drawn-n, 0
+	t.told = min(t.told, to)
+	if t.lost += n; t.drawn+t.lost >= maxWork*t.req.MaxTokens {
 		s.end(g, t, "length", nil)
 	}
 }

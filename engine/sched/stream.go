@@ -44,6 +44,13 @@ type Stop struct{ Reason string }
 
 func (s *Stop) Error() string { return "stopped: " + s.Reason }
 
+// Rewind is the error of a Choose that takes tokens back, in the place of one more: the
+// next to draw is that of position To. They must be among those held (Request.Hold).
+// The stream is read again from its start.
+type Rewind struct{ To int }
+
+func (r *Rewind) Error() string { return fmt.Sprintf("back to position %d", r.To) }
+
 // Request is what the scheduler needs to know of a completion.
 type Request struct {
 	Prompt    []int32
@@ -59,6 +66,8 @@ type Request struct {
 	// Ahead is how many tokens may be drawn that nobody has taken: a stream
 	// that is so far ahead of its consumer skips steps. At least 1.
 	Ahead int
+	// Hold is how many drawn tokens are kept from the consumer until more are drawn.
+	Hold int
 }
 
 // Choice is one completion of a request: who waits for it, and how it draws.
@@ -103,6 +112,8 @@ type Stream struct {
 	over  bool            // it has ended, and a step still uses its place
 	late  *choice         // its next token, where hooks still choose it
 	told  int             // rows whose routing hooks were told
+	held  []ops.Sample    // drawn, and kept from the consumer
+	lost  int             // drawn, and taken back
 	fault error           // why hooks end it
 
 	queued, started, prefilled time.Time
@@ -188,12 +199,22 @@ func (t *Stream) flying() int {
 // waits says whether the stream is as far ahead of its consumer as it may be.
 func (t *Stream) waits() bool { return t.ahead.Load()+int64(t.flying()) >= int64(t.req.Ahead) }
 
-// push hands a token to the consumer. There is room: see waits.
+// push hands a token to the consumer, or keeps it and hands out the oldest that is
+// kept. There is room: see waits.
 func (t *Stream) push(sample *ops.Sample) {
 	out := *sample
 	out.Candidates, out.Window = slices.Clone(sample.Candidates), nil
-	t.ahead.Add(1)
-	t.tokens <- out
+	t.held = append(t.held, out)
+	t.release(t.req.Hold)
+}
+
+// release hands out what is kept, but for so many tokens.
+func (t *Stream) release(keep int) {
+	for len(t.held) > keep {
+		t.ahead.Add(1)
+		t.tokens <- t.held[0]
+		t.held = t.held[1:]
+	}
 }
 
 // lost says what a stream gets whose step, or way back, failed.
