@@ -212,6 +212,39 @@ func (i *Instance) State() ([]byte, error) {
 	return json.Marshal(kept)
 }
 
+// Restore implements hook.Rewinder: what state() returned becomes what it was, in place,
+// since handlers hold on to it. A version that came since keeps its own.
+func (i *Instance) Restore(state []byte) error {
+	var kept saved
+	if err := json.Unmarshal(state, &kept); err != nil {
+		return err
+	}
+	if kept.Digest != i.version.digest || len(kept.States) != len(i.states) {
+		return nil
+	}
+	return i.vm.do(nil, loadTime, func() error {
+		for n, state := range i.states {
+			if o, ok := state.(*goja.Object); ok {
+				i.vm.assign(o, i.vm.parsed(string(kept.States[n])).(*goja.Object))
+			}
+		}
+		return nil
+	})
+}
+
+// assign makes an object the same as another.
+func (v *vm) assign(to, from *goja.Object) {
+	for _, name := range to.Keys() {
+		_ = to.Delete(name)
+	}
+	if to.ClassName() == "Array" {
+		_ = to.Set("length", from.Get("length"))
+	}
+	for _, name := range from.Keys() {
+		_ = to.Set(name, from.Get(name))
+	}
+}
+
 // Spec implements hook.Hook.
 func (i *Instance) Spec() hook.Spec { return i.spec }
 

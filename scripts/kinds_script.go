@@ -20,6 +20,7 @@ var scriptKind = &kind{name: "Script", doc: "A script: what it is called with, a
 	{sig: "lag?: 1 | 2", doc: "How many positions behind token and routing events their effects come into force. 1 makes the stream wait at every token; 2.", theirs: true},
 	{sig: "budget?: number", doc: "Milliseconds that a call may take; 2.", theirs: true},
 	{sig: "capture?: \"decode\" | \"all\"", doc: "Which routing to tell of: of drawn tokens, or of the prompt too.", theirs: true},
+	{sig: "hold?: number", doc: "How many tokens are kept from the client, so that rewind can take them back, 0 to 128; 0.", theirs: true},
 	{sig: "top?: number", doc: "How many of the most likely tokens to bring along with every step, 0 to 256.", theirs: true},
 	{sig: "request?(request: any, context: { params: Values<P>; log(...x: unknown[]): void }): void", doc: "Called once for a request, which it may change: the fields are the API's.", theirs: true},
 	{sig: "hooks(context: Context<P>): Hooks", doc: "Called once for a choice: returns its handlers.", theirs: true},
@@ -83,8 +84,15 @@ var contextKind = &kind{name: "Context", doc: "What a choice's handlers work wit
 		v.during(func(call *hook.Call) error { return call.Inject(ids) })
 		return goja.Undefined()
 	}},
-	{sig: "snapshot(): unknown", doc: "Not in this version.", do: missing("snapshot")},
-	{sig: "rewind(to: unknown): void", doc: "Not in this version.", do: missing("rewind")},
+	{sig: "snapshot(): Snapshot", doc: "Where the choice is, for rewind: in sample, or in token with lag 1.", do: func(v *vm, _ goja.FunctionCall) (out goja.Value) {
+		v.during(func(call *hook.Call) error {
+			position, err := call.Mark()
+			out = v.object(snapshotKind, position)
+			return err
+		})
+		return out
+	}},
+	{sig: "rewind(to: Snapshot | number, options?: { attempt?: \"same\" }): void", doc: "Takes the tokens from there on back, which must be held, and draws again; likewise. State goes back with them. Random numbers are new ones, unless the same are asked for.", do: doRewind},
 	{sig: "sequence(prompt: string | Ids): unknown", doc: "Not in this version.", do: missing("sequence")},
 }}
 
@@ -94,6 +102,30 @@ func missing(name string) func(*vm, goja.FunctionCall) goja.Value {
 		v.throw(hook.Missing(name))
 		return nil
 	}
+}
+
+var snapshotKind = &kind{name: "Snapshot", doc: "A place that rewind can come back to as long as its tokens are held.", members: []member{
+	{sig: "readonly position: number", of: func(_ *vm, what any) any { return what.(int) }},
+}}
+
+func doRewind(v *vm, c goja.FunctionCall) goja.Value {
+	to := 0
+	if h := v.holds(c.Argument(0)); h != nil && h.kind == snapshotKind {
+		to = h.what.(int)
+	} else {
+		to = v.integer("the position", c.Argument(0))
+	}
+	same := false
+	if o, ok := c.Argument(1).(*goja.Object); ok {
+		if attempt := o.Get("attempt"); attempt != nil && !goja.IsUndefined(attempt) {
+			if attempt.String() != "same" {
+				v.throw(faultf(hook.BadValue, "rewind with attempt %q: it is \"same\", or left out", short(attempt)))
+			}
+			same = true
+		}
+	}
+	v.during(func(call *hook.Call) error { return call.Rewind(to, same) })
+	return goja.Undefined()
 }
 
 // maxStates bounds the pieces of state of a script.

@@ -27,6 +27,8 @@ declare module "roundhouse" {
     budget?: number;
     /** Which routing to tell of: of drawn tokens, or of the prompt too. */
     capture?: "decode" | "all";
+    /** How many tokens are kept from the client, so that rewind can take them back, 0 to 128; 0. */
+    hold?: number;
     /** How many of the most likely tokens to bring along with every step, 0 to 256. */
     top?: number;
     /** Called once for a request, which it may change: the fields are the API's. */
@@ -67,10 +69,10 @@ declare module "roundhouse" {
     stop(reason: string): void;
     /** Makes these the next tokens, likewise; in sample, from the one to be chosen on. */
     inject(what: string | Ids): void;
-    /** Not in this version. */
-    snapshot(): unknown;
-    /** Not in this version. */
-    rewind(to: unknown): void;
+    /** Where the choice is, for rewind: in sample, or in token with lag 1. */
+    snapshot(): Snapshot;
+    /** Takes the tokens from there on back, which must be held, and draws again; likewise. State goes back with them. Random numbers are new ones, unless the same are asked for. */
+    rewind(to: Snapshot | number, options?: { attempt?: "same" }): void;
     /** Not in this version. */
     sequence(prompt: string | Ids): unknown;
   }
@@ -93,6 +95,11 @@ declare module "roundhouse" {
     hidden?: { layers: number[]; at(h: unknown, at: At): void };
     /** The choice has ended. */
     finish?(f: Finish): void;
+  }
+
+  /** A place that rewind can come back to as long as its tokens are held. */
+  export interface Snapshot {
+    readonly position: number;
   }
 
   /** Where a handler is called. */

@@ -50,7 +50,7 @@ type play struct {
 // wrapped is a script around the body of hooks.
 func wrapped(body string) string {
 	return `import { script } from "roundhouse";
-export default script({ api: 1, hooks({ params, request, model, steer, tokens, state, random, log, emit, stop, inject, snapshot }) { ` + body + ` } });`
+export default script({ api: 1, hooks({ params, request, model, steer, tokens, state, random, log, emit, stop, inject, snapshot, rewind }) { ` + body + ` } });`
 }
 
 func load(t *testing.T, h *Host, text string) *Script {
@@ -92,6 +92,9 @@ func started(t *testing.T, text string, o hook.Options) *play {
 // step decides a token and tells of it and of the row before.
 func (p *play) step(position int) (hook.Verdict, error) {
 	v, err := p.Logits(hook.At{Position: position}, p.row, p.row)
+	if v.Rewind {
+		return v, err
+	}
 	p.Token(hook.Token{Position: position, ID: int32(position % 8), Text: letters{}.Decode([]int32{int32(position % 8)}), Logprob: -.5})
 	r := hook.Record{Position: position - 1, Layers: 4, K: 2}
 	for layer := range 4 {
@@ -215,7 +218,7 @@ func TestFaults(t *testing.T) {
 		`stop("now")`:                      "misuse",
 		`inject("abc")`:                    "misuse",
 		`state(() => 1)`:                   "misuse",
-		`snapshot()`:                       "unsupported",
+		`snapshot()`:                       "misuse",
 		`tokens.one("ab")`:                 "bad_value",
 		`tokens.decode([9])`:               "bad_id",
 		`steer.layer(4).ban(1)`:            "bad_id",
@@ -268,7 +271,7 @@ func TestLoadRefuses(t *testing.T) {
 		`export default { api: 2, hooks() {} }`:                    "for api 2",
 		`export default { api: 1 }`:                                "hooks",
 		`export default { api: 1, hooks() {}, lag: 3 }`:            "lag is 3",
-		`export default { api: 1, hooks() {}, hold: 3 }`:           "not in this version",
+		`export default { api: 1, hooks() {}, hold: 300 }`:         "0 to 128",
 		`export default { api: 1, hooks() {}, capture: "some" }`:   "capture",
 		`export default { api: 1, hooks() {}, params: { a: {} } }`: "parameter a",
 		`export default { api: "1", hooks() {} }`:                  "cannot unmarshal",
@@ -504,7 +507,7 @@ func TestTableIsBound(t *testing.T) {
 		for k, what := range map[*kind]any{
 			contextKind: v.serves, atKind: hook.At{}, readsKind: modelReads{reads}, logitsKind: logits{&hook.Logits{Edits: hook.NewEdits(8), Reads: reads}},
 			candidatesKind: &candidates{}, promptKind: &hook.Prompt{}, tokenKind: &hook.Token{}, finishKind: &hook.Finish{},
-			routingKind: &hook.Routing{Record: &hook.Record{}}, steeringKind: v.serves, layerKind: &layerRef{}, tokensKind: v.serves,
+			snapshotKind: 3, routingKind: &hook.Routing{Record: &hook.Record{}}, steeringKind: v.serves, layerKind: &layerRef{}, tokensKind: v.serves,
 			modelKind: &model, requestKind: &hook.Request{},
 		} {
 			o := v.object(k, what)

@@ -125,9 +125,6 @@ func (s *version) declare(v *vm) error {
 		known[m.name()] = true
 	}
 	for _, name := range exported.Keys() {
-		if name == "hold" {
-			return hook.Missing(name)
-		}
 		if !known[name] {
 			return faultf(hook.BadValue, "script({ %s }): there is no such field", name)
 		}
@@ -156,6 +153,7 @@ func (d *declaration) UnmarshalJSON(data []byte) error {
 		Budget   float64     `json:"budget"`
 		Capture  string      `json:"capture"`
 		Top      int         `json:"top"`
+		Hold     int         `json:"hold"`
 	}
 	if err := json.Unmarshal(data, &form); err != nil {
 		return err
@@ -171,6 +169,8 @@ func (d *declaration) UnmarshalJSON(data []byte) error {
 		return fmt.Errorf("capture is %q: it is decode or all", form.Capture)
 	case form.Top < 0 || form.Top > hook.MaxCandidates:
 		return fmt.Errorf("top is %d: it lies in 0 to %d", form.Top, hook.MaxCandidates)
+	case form.Hold < 0 || form.Hold > hook.MaxHold:
+		return fmt.Errorf("hold is %d: it lies in 0 to %d", form.Hold, hook.MaxHold)
 	case len(form.Name) > 64:
 		return fmt.Errorf("a name of %d bytes: 64 at most", len(form.Name))
 	}
@@ -179,6 +179,6 @@ func (d *declaration) UnmarshalJSON(data []byte) error {
 	}
 	d.s.params = form.Params
 	d.s.spec = hook.Spec{Name: d.s.name, Priority: form.Priority, Lag: form.Lag, CaptureAll: form.Capture == "all",
-		Top: form.Top, Budget: time.Duration(form.Budget * float64(time.Millisecond))}
+		Top: form.Top, Hold: form.Hold, Budget: time.Duration(form.Budget * float64(time.Millisecond))}
 	return nil
 }
