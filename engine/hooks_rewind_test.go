@@ -23,8 +23,11 @@ func (b *backtracker) Restore(state []byte) error {
 
 // A hook that takes tokens back when it sees them makes what one makes that bans them
 // beforehand; its state, the penalties and the routing it knows go back as well.
-func TestRewindIsAsIfItNeverWas(t *testing.T) {
-	m, _ := small(t, 2)
+func TestRewindIsAsIfItNeverWas(t *testing.T)         { onEach(t, rewindIsAsIfItNeverWas) }
+func TestRewindIsAsIfItNeverWasOnDevice(t *testing.T) { onEach(t, rewindIsAsIfItNeverWas) }
+
+func rewindIsAsIfItNeverWas(t *testing.T, o Options) {
+	m, _ := small(t, o, 2)
 	prompt := []int32{5, 9, 2, 40, 17, 3, 3, 8}
 	base := Request{Prompt: prompt, MaxTokens: 24, Candidates: 5, IgnoreEOS: true, Routing: true, Sampling: Sampling{Repetition: 1.3, Frequency: .2}}
 	plain, _ := generated(t, m, base)
@@ -77,8 +80,11 @@ func TestRewindIsAsIfItNeverWas(t *testing.T) {
 
 // Random numbers are of another attempt, unless the same is asked for; sent tokens
 // cannot be taken back; a hook that never lets a token be comes to an end.
-func TestRewindBounds(t *testing.T) {
-	m, _ := small(t, 2)
+func TestRewindBounds(t *testing.T)         { onEach(t, rewindBounds) }
+func TestRewindBoundsOnDevice(t *testing.T) { onEach(t, rewindBounds) }
+
+func rewindBounds(t *testing.T, o Options) {
+	m, _ := small(t, o, 2)
 	base := Request{Prompt: []int32{5, 9, 2}, MaxTokens: 10, IgnoreEOS: true, Sampling: Sampling{Temperature: 2, Seed: 9}}
 	plain, _ := generated(t, m, base)
 	ids := func(tokens []Token) (list []int32) {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -75,8 +76,22 @@ func generated(t *testing.T, m *Model, req Request) ([]Token, Result) {
 	return tokens, result
 }
 
+// onEach runs a test on the CPU and, named OnDevice, on the device.
+func onEach(t *testing.T, test func(t *testing.T, o Options)) {
+	t.Helper()
+	if !strings.HasSuffix(t.Name(), "OnDevice") {
+		test(t, Options{Numerics: "exact"})
+		return
+	}
+	o := Options{Device: "cuda", Numerics: "exact"}
+	if !silicon() {
+		o.Driver = newFake(t)
+	}
+	test(t, o)
+}
+
 // small is a random model of 7 experts, 3 of them chosen.
-func small(t *testing.T, streams int) (*Model, *formulas) {
+func small(t *testing.T, o Options, streams int) (*Model, *formulas) {
 	t.Helper()
 	config := map[string]any{
 		"model_type": "qwen3_next", "hidden_size": 48, "num_hidden_layers": 3, "vocab_size": 53, "max_position_embeddings": 512,
@@ -86,7 +101,8 @@ func small(t *testing.T, streams int) (*Model, *formulas) {
 		"num_experts": 7, "num_experts_per_tok": 3, "moe_intermediate_size": 24, "shared_expert_intermediate_size": 40,
 	}
 	fsys, c, w := randomModel(t, config)
-	m, err := Open(t.Context(), fsys, Options{Name: "small", Streams: streams, Numerics: "exact"})
+	o.Name, o.Streams = "small", streams
+	m, err := Open(t.Context(), fsys, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,8 +113,13 @@ func small(t *testing.T, streams int) (*Model, *formulas) {
 // Each intervention in the routing gives the logits that the formulas give with the
 // same edit: set before the prompt, or from a token on, at both lags; and what is
 // banned is never in the record, what is forced always.
-func TestInterventionsFollowTheFormulas(t *testing.T) {
-	m, reference := small(t, 2)
+func TestInterventionsFollowTheFormulas(t *testing.T) { onEach(t, interventionsFollowTheFormulas) }
+func TestInterventionsFollowTheFormulasOnDevice(t *testing.T) {
+	onEach(t, interventionsFollowTheFormulas)
+}
+
+func interventionsFollowTheFormulas(t *testing.T, o Options) {
+	m, reference := small(t, o, 2)
 	vector := make([]float32, 48)
 	wide := make([]float64, len(vector))
 	for i := range vector {
@@ -196,8 +217,11 @@ func TestInterventionsFollowTheFormulas(t *testing.T) {
 
 // Hooks that change nothing change no bit: no hook, an empty one, neutral edits and
 // steering, hooks that only read, at both lags, alone and beside other streams.
-func TestNeutralHooksChangeNoBit(t *testing.T) {
-	m, _ := small(t, 4)
+func TestNeutralHooksChangeNoBit(t *testing.T)         { onEach(t, neutralHooksChangeNoBit) }
+func TestNeutralHooksChangeNoBitOnDevice(t *testing.T) { onEach(t, neutralHooksChangeNoBit) }
+
+func neutralHooksChangeNoBit(t *testing.T, o Options) {
+	m, _ := small(t, o, 4)
 	prompt := []int32{5, 9, 2, 40, 17, 3, 3, 8}
 	request := func(h *Hooking) Request {
 		return Request{Prompt: prompt, MaxTokens: 40, Candidates: 20, IgnoreEOS: true, Hooks: h,
@@ -272,8 +296,11 @@ func TestNeutralHooksChangeNoBit(t *testing.T) {
 }
 
 // Events come at their lags, whole and in order, whatever else the stream does.
-func TestEventsComeAtTheirLags(t *testing.T) {
-	m, _ := small(t, 2)
+func TestEventsComeAtTheirLags(t *testing.T)         { onEach(t, eventsComeAtTheirLags) }
+func TestEventsComeAtTheirLagsOnDevice(t *testing.T) { onEach(t, eventsComeAtTheirLags) }
+
+func eventsComeAtTheirLags(t *testing.T, o Options) {
+	m, _ := small(t, o, 2)
 	for _, lag := range []int{1, 2} {
 		for _, all := range []bool{false, true} {
 			var log []string
@@ -320,8 +347,11 @@ func TestEventsComeAtTheirLags(t *testing.T) {
 
 // What hooks do to a token: ban, force by only, set, choose, inject, stop, replace the
 // prompt.
-func TestHooksChangeTokens(t *testing.T) {
-	m, _ := small(t, 2)
+func TestHooksChangeTokens(t *testing.T)         { onEach(t, hooksChangeTokens) }
+func TestHooksChangeTokensOnDevice(t *testing.T) { onEach(t, hooksChangeTokens) }
+
+func hooksChangeTokens(t *testing.T, o Options) {
+	m, _ := small(t, o, 2)
 	prompt := []int32{5, 9, 2, 40, 17, 3, 3, 8}
 	base := Request{Prompt: prompt, MaxTokens: 12, Candidates: 5, IgnoreEOS: true}
 	plain, _ := generated(t, m, base)
@@ -400,8 +430,11 @@ func TestHooksChangeTokens(t *testing.T) {
 
 // A hook that fails costs its token the hook, and is switched off at the third in a
 // row; where it may not fail it ends the request.
-func TestHooksThatFail(t *testing.T) {
-	m, _ := small(t, 2)
+func TestHooksThatFail(t *testing.T)         { onEach(t, hooksThatFail) }
+func TestHooksThatFailOnDevice(t *testing.T) { onEach(t, hooksThatFail) }
+
+func hooksThatFail(t *testing.T, o Options) {
+	m, _ := small(t, o, 2)
 	req := Request{Prompt: []int32{5, 9, 2}, MaxTokens: 10, IgnoreEOS: true}
 	plain, _ := generated(t, m, req)
 	calls := 0
@@ -466,8 +499,11 @@ func asFault(err error, to **hook.Fault) bool {
 
 // Each choice has hooks of its own, and one that steers its prompt does not touch the
 // others.
-func TestChoicesHaveTheirOwnHooks(t *testing.T) {
-	m, _ := small(t, 3)
+func TestChoicesHaveTheirOwnHooks(t *testing.T)         { onEach(t, choicesHaveTheirOwnHooks) }
+func TestChoicesHaveTheirOwnHooksOnDevice(t *testing.T) { onEach(t, choicesHaveTheirOwnHooks) }
+
+func choicesHaveTheirOwnHooks(t *testing.T, o Options) {
+	m, _ := small(t, o, 3)
 	req := Request{Prompt: []int32{5, 9, 2, 40}, MaxTokens: 10, IgnoreEOS: true, Sampling: Sampling{Temperature: 1, Seed: 3}}
 	steered := func(choice uint32) []hook.Hook {
 		h := &goHook{}
