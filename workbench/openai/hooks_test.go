@@ -476,7 +476,7 @@ func TestReturnedDataIsBounded(t *testing.T) {
 }
 
 func TestInlineScripts(t *testing.T) {
-	_, url, _ := scripted(t, hooks.Options{Inline: true}, map[string]string{"a.ts": scriptOf(``, ``)})
+	_, url, _ := scripted(t, hooks.Options{Inline: true, InlineMemory: 1 << 30}, map[string]string{"a.ts": scriptOf(``, ``)})
 	ask := func(source string, more string) (int, []byte) {
 		text, err := json.Marshal(source)
 		if err != nil {
