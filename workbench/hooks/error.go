@@ -39,6 +39,7 @@ func refuse(err error, field string) *Error {
 		load  *scripts.LoadError
 		param *hook.ParamError
 		steer *hook.SteerError
+		fault *hook.Fault
 	)
 	e := &Error{Status: http.StatusBadRequest, Code: "invalid_value", Field: field, Err: err}
 	switch {
@@ -51,6 +52,9 @@ func refuse(err error, field string) *Error {
 	case errors.As(err, &steer):
 		if e.Err = steer.Err; steer.Field != "" {
 			e.Field += "." + steer.Field
+		}
+		if errors.As(steer.Err, &fault) {
+			e.Err = fault.Err // its kind is said by the status
 		}
 	case errors.As(err, &load):
 		e.Code = "script_broken"
