@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/workbench/events"
+	"github.com/roundhouse-ai/roundhouse/workbench/hooks"
 	"github.com/roundhouse-ai/roundhouse/workbench/term"
 )
 
@@ -37,17 +39,22 @@ func (a *App) Chat(ctx context.Context, opts ChatOptions) error {
 	if err != nil {
 		return err
 	}
-	model, err := a.open(loading, folder, nil)
+	owner, err := a.hooks(events.New(a.Log))
 	if err != nil {
 		return err
 	}
+	model, err := a.open(loading, folder, nil)
+	if err != nil {
+		return errors.Join(err, owner.Close())
+	}
+	owner.SetModel(model.HookModel(), model.HookTokenizer())
 	if opts.Once != nil {
-		err = a.once(loading, model, opts, message)
+		err = a.once(loading, model, owner, opts, message)
 	} else {
 		stop() // from here on ctrl-C stops an answer
-		err = a.talk(ctx, model, opts)
+		err = a.talk(ctx, model, owner, opts)
 	}
-	return errors.Join(err, model.Close())
+	return errors.Join(err, model.Close(), owner.Close())
 }
 
 // message returns the text of --once.
@@ -70,12 +77,12 @@ func (a *App) message(ctx context.Context, once *string) (string, error) {
 	return string(data), nil
 }
 
-func (a *App) conversation(model Talker, opts ChatOptions) (*Conversation, error) {
+func (a *App) conversation(model Talker, owner *hooks.Owner, opts ChatOptions) (*Conversation, error) {
 	c, err := NewConversation(model, a.Config.Chat.SpecialTokens == "allow")
 	if err != nil {
 		return nil, err
 	}
-	c.System = opts.System
+	c.System, c.Hooks = opts.System, a.chatHooks(owner)
 	for name, value := range opts.Set {
 		if err := c.Params.Set(name, value, model.Info().Defaults); err != nil {
 			return nil, UsageError{fmt.Errorf("--%s: %w", strings.ReplaceAll(name, "_", "-"), err)}
@@ -85,8 +92,8 @@ func (a *App) conversation(model Talker, opts ChatOptions) (*Conversation, error
 }
 
 // once prints one answer and nothing else.
-func (a *App) once(ctx context.Context, model Talker, opts ChatOptions, message string) error {
-	c, err := a.conversation(model, opts)
+func (a *App) once(ctx context.Context, model Talker, owner *hooks.Owner, opts ChatOptions, message string) error {
+	c, err := a.conversation(model, owner, opts)
 	if err != nil {
 		return err
 	}
@@ -110,6 +117,9 @@ func (a *App) once(ctx context.Context, model Talker, opts ChatOptions, message 
 	if note := cutShort(model.Info(), c.Params, result); note != "" {
 		fmt.Fprintln(a.Err, note)
 	}
+	if note := hookNote(result); note != "" {
+		fmt.Fprintln(a.Err, note)
+	}
 	return nil
 }
 
@@ -126,10 +136,10 @@ func cutShort(info engine.Info, p Params, r engine.Result) string {
 }
 
 // talk converses until the input ends, /quit, or a SIGTERM.
-func (a *App) talk(ctx context.Context, model Talker, opts ChatOptions) error {
+func (a *App) talk(ctx context.Context, model Talker, owner *hooks.Owner, opts ChatOptions) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer stop()
-	c, err := a.conversation(model, opts)
+	c, err := a.conversation(model, owner, opts)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,8 @@ import (
 type Conversation struct {
 	System string
 	Params Params
+	// Hooks attaches hooks to the request of an answer; nil for none.
+	Hooks func(context.Context, *engine.Request) error
 
 	model        Talker
 	allowSpecial bool // control tokens in messages count, as config's chat.special_tokens allows
@@ -112,6 +114,12 @@ func (c *Conversation) answer(ctx context.Context, show func(text string, though
 	request.Sampling.Seed = rand.Uint64()
 	if c.Params.Seed != nil {
 		request.Sampling.Seed = *c.Params.Seed
+	}
+	if c.Hooks != nil {
+		if err := c.Hooks(ctx, &request); err != nil {
+			c.turns = c.turns[:len(c.turns)-1]
+			return engine.Result{}, err
+		}
 	}
 	answer := turn{Role: "assistant"}
 	output := chat.NewParser(chat.OutputOptions{InReasoning: thinking})

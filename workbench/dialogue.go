@@ -98,6 +98,9 @@ func (d *dialogue) answer(ctx context.Context, say func(context.Context) (engine
 	if note := cutShort(d.info, d.c.Params, result); note != "" {
 		d.note("%s; /reset begins anew", note)
 	}
+	if note := hookNote(result); note != "" {
+		d.note("%s", note)
+	}
 	if d.greet {
 		d.note("%d + %d tokens, %.1f s, %.1f tokens/s", result.Prompt, result.Completion, time.Since(start).Seconds(),
 			float64(result.Completion)/max(result.Decode.Seconds(), 1e-9))

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/workbench/events"
+	"github.com/roundhouse-ai/roundhouse/workbench/hooks"
 	"github.com/roundhouse-ai/roundhouse/workbench/metrics"
 	"github.com/roundhouse-ai/roundhouse/workbench/openai"
 	"github.com/roundhouse-ai/roundhouse/workbench/term"
@@ -26,7 +28,7 @@ func (a *App) Serve(ctx context.Context) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // from the first signal on, signals do what they usually do
-	return a.serve(ctx, func(ctx context.Context, _ *engine.Model) error {
+	return a.serve(ctx, func(ctx context.Context, _ *engine.Model, _ *hooks.Owner) error {
 		<-ctx.Done()
 		return nil
 	})
@@ -47,14 +49,14 @@ func (a *App) Run(ctx context.Context) error {
 		quiet.Level = "warn" // a line for every request would tear the talk apart
 		a.Log = NewLog(a.Err, quiet)
 	}
-	return a.serve(ctx, func(ctx context.Context, model *engine.Model) error {
-		return a.talk(ctx, model, ChatOptions{})
+	return a.serve(ctx, func(ctx context.Context, model *engine.Model, owner *hooks.Owner) error {
+		return a.talk(ctx, model, owner, ChatOptions{})
 	})
 }
 
 // serve opens the listener, loads the model while health checks are answered,
-// and calls work; when work returns it stops the server, then the model.
-func (a *App) serve(ctx context.Context, work func(context.Context, *engine.Model) error) error {
+// and calls work; when work returns it stops the server, then the model and its hooks.
+func (a *App) serve(ctx context.Context, work func(context.Context, *engine.Model, *hooks.Owner) error) error {
 	listen := withHost(a.Config.Listen)
 	if err := openai.CheckListen(listen, a.Config.APIKey != ""); err != nil {
 		return UsageError{err}
@@ -63,8 +65,21 @@ func (a *App) serve(ctx context.Context, work func(context.Context, *engine.Mode
 	if err != nil {
 		return err
 	}
+	hub := events.New(a.Log.With(slog.String("part", "hooks")))
+	owner, err := a.hooks(hub)
+	if err != nil {
+		return err
+	}
+	return errors.Join(a.serveWith(ctx, listen, folder, hub, owner, work), owner.Close())
+}
+
+// serveWith is serve with hooks, which it leaves unused.
+func (a *App) serveWith(ctx context.Context, listen string, folder Folder, hub *events.Hub, owner *hooks.Owner,
+	work func(context.Context, *engine.Model, *hooks.Owner) error,
+) error {
 	counters := metrics.New(a.Version.Version, a.Version.Commit)
-	server, err := a.server(counters.Handler())
+	counters.SetHooks(owner)
+	server, err := a.server(counters.Handler(), hub, owner)
 	if err != nil {
 		return err
 	}
@@ -73,6 +88,7 @@ func (a *App) serve(ctx context.Context, work func(context.Context, *engine.Mode
 		return fmt.Errorf("%w: choose another address with --listen; port 0 picks a free one", err)
 	}
 	ctx, stop := context.WithCancel(ctx)
+	context.AfterFunc(ctx, hub.Close) // whoever watches would keep the server from ending
 	served := make(chan error, 1)
 	go func() {
 		defer stop() // without a server there is nothing to work for
@@ -83,13 +99,14 @@ func (a *App) serve(ctx context.Context, work func(context.Context, *engine.Mode
 	model, err := a.open(ctx, folder, server.SetProgress)
 	if err == nil {
 		counters.SetSource(model)
+		owner.SetModel(model.HookModel(), model.HookTokenizer())
 		server.SetModel(counted{model, counters})
 		if note := model.Info().Note; note != "" {
 			a.Log.Info(note)
 		}
 		a.Log.Info("ready", "model", folder.Name, "url", url, "context", model.Info().Context, "backend", model.Info().Backend.Name)
 		fmt.Fprintln(a.Err, curl(url, folder.Name, a.Config.APIKey != ""))
-		err = a.watched(ctx, stop, model, work)
+		err = a.watched(ctx, stop, model, func(ctx context.Context, model *engine.Model) error { return work(ctx, model, owner) })
 	} else if ctx.Err() != nil {
 		err = nil // stopped while loading, as asked
 	}
@@ -136,12 +153,13 @@ func (c counted) GenerateChoices(ctx context.Context, req engine.Request, n int,
 	return outcomes
 }
 
-func (a *App) server(counters http.Handler) (*openai.Server, error) {
+func (a *App) server(counters http.Handler, hub *events.Hub, owner *hooks.Owner) (*openai.Server, error) {
 	settings := a.Config.Server
 	return openai.New(openai.Config{
 		Key: a.Config.APIKey, Hosts: settings.AllowedHosts, Origins: settings.AllowedOrigins,
 		MaxBody: int64(settings.MaxBody), Grace: time.Duration(settings.ShutdownGrace),
-		SpecialTokens: a.Config.Chat.SpecialTokens, Version: a.Version, Metrics: counters, Log: a.Log.With(slog.String("part", "http")),
+		SpecialTokens: a.Config.Chat.SpecialTokens, Version: a.Version, Metrics: counters,
+		Hooks: serverHooks{owner}, Events: hub, Log: a.Log.With(slog.String("part", "http")),
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/engine/hook"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 )
 
@@ -32,6 +33,14 @@ type Metrics struct {
 
 	firstToken, perToken, total, queued, prefill, decode prometheus.Histogram
 	prompt, completion                                   prometheus.Histogram
+	hookCalls, hookSeconds, degraded                     prometheus.Counter
+	hookFaults                                           *prometheus.CounterVec
+	hooks                                                atomic.Pointer[Hooks]
+}
+
+// Hooks is what counters of hooks are read from, at each scrape.
+type Hooks interface {
+	Abandoned() int
 }
 
 // New makes the registry. Before SetSource it has no engine metrics.
@@ -48,6 +57,7 @@ func New(version, commit string) *Metrics {
 	m.decode = seconds("request_decode_time_seconds", "Time from the first token to the last.", 0.01, 18)
 	m.prompt = m.histogram("request_prompt_tokens", "Prompt tokens of a request.", prometheus.ExponentialBuckets(1, 2, 19))
 	m.completion = m.histogram("request_generation_tokens", "Tokens made for a choice.", prometheus.ExponentialBuckets(1, 2, 19))
+	m.countHooks()
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "1, with the version of the program.",
 	}, []string{"version", "commit"})
@@ -63,6 +73,46 @@ func (m *Metrics) histogram(name, help string, buckets []float64) prometheus.His
 	return h
 }
 
+// countHooks makes the counters of hooks.
+func (m *Metrics) countHooks() {
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
+		m.registry.MustRegister(c)
+		return c
+	}
+	m.hookCalls = counter("hook_calls_total", "Calls of hooks' handlers.")
+	m.hookSeconds = counter("hook_seconds_total", "Time that hooks took, reads not counted.")
+	m.degraded = counter("hook_degraded_tokens_total", "Tokens that took the default because a hook failed.")
+	m.hookFaults = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "hook_faults_total", Help: "Failures of hooks, by kind."}, []string{"kind"})
+	for kind := hook.Exception; kind <= hook.Unsupported; kind++ {
+		m.hookFaults.WithLabelValues(kind.String()) // so that a rate can be taken from the first scrape
+	}
+	abandoned := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "hook_machines_abandoned", Help: "Scripts that could not be stopped and still run.",
+	}, func() float64 {
+		if h := m.hooks.Load(); h != nil {
+			return float64((*h).Abandoned())
+		}
+		return 0
+	})
+	m.registry.MustRegister(m.hookFaults, abandoned)
+}
+
+// SetHooks names the hooks whose state is exported from now on.
+func (m *Metrics) SetHooks(h Hooks) { m.hooks.Store(&h) }
+
+// observe counts what the hooks of a choice did.
+func (m *Metrics) observe(r hook.Report) {
+	m.degraded.Add(float64(r.Degraded))
+	for _, u := range r.Hooks {
+		m.hookCalls.Add(float64(u.Calls))
+		m.hookSeconds.Add(u.Time.Seconds())
+		for kind, n := range u.Faults {
+			m.hookFaults.WithLabelValues(hook.ParseFaultKind(kind).String()).Add(float64(n))
+		}
+	}
+}
+
 // SetSource names the model whose counters are exported from now on.
 func (m *Metrics) SetSource(s Source) { m.source.Store(&s) }
 
@@ -72,6 +122,7 @@ func (m *Metrics) Observe(outcomes []engine.Outcome) {
 	first := true
 	for _, o := range outcomes {
 		r := o.Result
+		m.observe(r.Hooks)
 		if o.Err != nil || r.Completion == 0 {
 			continue
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/engine/hook"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 	"github.com/roundhouse-ai/roundhouse/workbench/docs"
 )
@@ -22,6 +23,7 @@ import (
 type fixed struct{ stats engine.Stats }
 
 func (f fixed) Stats() engine.Stats { return f.stats }
+func (fixed) Abandoned() int        { return 1 }
 func (fixed) Info() engine.Info {
 	return engine.Info{Name: "org/fake", Fingerprint: "fp", Backend: ops.Caps{Name: "cpu", Kernels: "avx2", Numerics: "exact"}}
 }
@@ -35,10 +37,13 @@ func full() *Metrics {
 	}
 	stats.PhaseTimes[ops.PhaseExperts] = 2 * time.Second
 	m.SetSource(fixed{stats})
+	m.SetHooks(fixed{})
 	m.Observe([]engine.Outcome{
 		{Result: engine.Result{Prompt: 10, Completion: 5, Queued: time.Second, Prefill: 2 * time.Second, Decode: 4 * time.Second}},
 		{Result: engine.Result{Prompt: 10, Completion: 1, Queued: time.Second, Prefill: 2 * time.Second}},
-		{Err: errors.New("cancelled")},
+		{Err: errors.New("cancelled"), Result: engine.Result{Hooks: hook.Report{Degraded: 2, Hooks: []hook.Usage{
+			{Calls: 7, Time: time.Second, Faults: map[string]int{"bad_id": 3}}, {Calls: 2},
+		}}}},
 	})
 	return m
 }
@@ -64,6 +69,8 @@ func TestScrape(t *testing.T) {
 		`roundhouse_step_duration_seconds_bucket{le="+Inf"} 6`, `roundhouse_step_duration_seconds_sum 1.5`,
 		`roundhouse_time_to_first_token_seconds_sum 3`, `roundhouse_time_to_first_token_seconds_count 1`,
 		`roundhouse_e2e_request_latency_seconds_count 2`, `roundhouse_time_per_output_token_seconds_sum 1`,
+		`roundhouse_hook_calls_total 9`, `roundhouse_hook_seconds_total 1`, `roundhouse_hook_degraded_tokens_total 2`, `roundhouse_hook_machines_abandoned 1`,
+		`roundhouse_hook_faults_total{kind="bad_id"} 3`, `roundhouse_hook_faults_total{kind="lost"} 0`,
 		`roundhouse_build_info{commit="abc",version="v1"} 1`,
 	} {
 		if !strings.Contains(text, line+"\n") {

@@ -2,6 +2,7 @@ package openai
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -38,18 +39,18 @@ type chatHead struct {
 	Model          string     `json:"model"`
 	Fingerprint    string     `json:"system_fingerprint"`
 	PromptTokenIDs []int32    `json:"prompt_token_ids,omitempty"`
-	Extension      *Extension `json:"roundhouse,omitempty"` // not in later chunks
+	Extension      *Extension `json:"roundhouse,omitempty"` // in the first chunk, and in the last where hooks ran
 }
 
 // ChatChoice is one answer.
 type ChatChoice struct {
-	Index        int           `json:"index"`
-	Message      Message       `json:"message"`
-	Logprobs     *chatLogprobs `json:"logprobs"`
-	FinishReason string        `json:"finish_reason"`
-	StopReason   any           `json:"stop_reason"`
-	TokenIDs     []int32       `json:"token_ids,omitempty"`
-	Left         *Leftover     `json:"roundhouse,omitempty"`
+	Index        int              `json:"index"`
+	Message      Message          `json:"message"`
+	Logprobs     *chatLogprobs    `json:"logprobs"`
+	FinishReason string           `json:"finish_reason"`
+	StopReason   any              `json:"stop_reason"`
+	TokenIDs     []int32          `json:"token_ids,omitempty"`
+	Extension    *ChoiceExtension `json:"roundhouse,omitempty"`
 }
 
 // Message is what the model answered.
@@ -77,13 +78,13 @@ type CallFunction struct {
 
 // ChunkChoice is a part of an answer.
 type ChunkChoice struct {
-	Index        int           `json:"index"`
-	Delta        Delta         `json:"delta"`
-	Logprobs     *chatLogprobs `json:"logprobs"`
-	FinishReason *string       `json:"finish_reason"`
-	StopReason   any           `json:"stop_reason,omitempty"`
-	TokenIDs     []int32       `json:"token_ids,omitempty"`
-	Left         *Leftover     `json:"roundhouse,omitempty"` // with the finish reason
+	Index        int              `json:"index"`
+	Delta        Delta            `json:"delta"`
+	Logprobs     *chatLogprobs    `json:"logprobs"`
+	FinishReason *string          `json:"finish_reason"`
+	StopReason   any              `json:"stop_reason,omitempty"`
+	TokenIDs     []int32          `json:"token_ids,omitempty"`
+	Extension    *ChoiceExtension `json:"roundhouse,omitempty"` // with the finish reason, and with tokens where asked for
 }
 
 // Delta is what a chunk adds to the message.
@@ -100,24 +101,21 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := s.body(w, r)
+	f, hooks, err := s.request(w, r)
 	if err != nil {
 		return err
-	}
-	f, bad := parse(body)
-	if bad != nil {
-		return bad
 	}
 	req, err := readChatRequest(f, m)
 	if err != nil {
-		return err
+		return hooks.blame(err)
 	}
+	req.hooks = hooks
 	ids, thinking, err := s.encode(r.Context(), m, req.conversation)
 	if err != nil {
 		return err
 	}
 	info := m.Info()
-	if err := room(ids, req.request, info); err != nil {
+	if err := errors.Join(room(ids, req.request, info), hooks.room(len(ids), req.n)); err != nil {
 		return err
 	}
 	req.request.Prompt = ids
@@ -132,23 +130,11 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 	if req.tokenIDs {
 		c.head.PromptTokenIDs = ids
 	}
-	if !req.stream {
-		whole, err := c.whole(r.Context())
-		if err != nil {
-			return err
-		}
-		writeJSON(w, http.StatusOK, whole)
-		return nil
+	if req.stream {
+		c.head.Object = "chat.completion.chunk"
 	}
-	c.head.Object = "chat.completion.chunk"
-	out, ctx := openStream(r.Context(), w, s.cfg.KeepAlive)
-	defer out.close()
-	if err := c.stream(ctx, out); err != nil {
-		e := toError(ctx, err)
-		c.log.err = e.code()
-		out.fail(e)
-	}
-	return nil
+	return s.respond(w, r, started{"chat", c.head.Model, req.n, req.stream}, hooks,
+		func(ctx context.Context) (any, error) { return c.whole(ctx) }, c.stream)
 }
 
 func readChatRequest(f *fields, m Model) (*chatRequest, error) {
@@ -203,7 +189,7 @@ func (c *chatRun) splitter() splitter {
 
 // run runs all choices and counts them.
 func (c *chatRun) run(ctx context.Context, send func(k int, u update) error) error {
-	results, err := complete(ctx, c.model, c.req.request, c.req.n, c.splitter, c.req.logprobs || c.req.tokenIDs, send)
+	results, err := c.req.complete(ctx, c.model, c.req.request, 0, c.splitter, send)
 	c.usage.add(len(c.req.request.Prompt), results)
 	c.log.prompt, c.log.completion = c.usage.PromptTokens, c.usage.CompletionTokens
 	return err
@@ -216,7 +202,8 @@ type gathered struct {
 	tokens             []engine.Token
 }
 
-func (g *gathered) add(u update) {
+func (g *gathered) add(u update, h *hooked) {
+	g.Extension = h.gather(g.Extension, u)
 	for _, p := range u.pieces {
 		g.content.WriteString(p.content)
 		g.reasoning.WriteString(p.reasoning)
@@ -225,7 +212,7 @@ func (g *gathered) add(u update) {
 		}
 	}
 	g.tokens = append(g.tokens, u.tokens...)
-	g.FinishReason, g.StopReason, g.Left = u.finish, u.stop, u.left
+	g.FinishReason, g.StopReason = u.finish, u.stop
 }
 
 // whole collects all choices.
@@ -233,12 +220,13 @@ func (c *chatRun) whole(ctx context.Context) (*ChatCompletion, error) {
 	out := &ChatCompletion{chatHead: c.head, Usage: &c.usage}
 	answers := make([]gathered, c.req.n)
 	err := c.run(ctx, func(k int, u update) error {
-		answers[k].add(u)
+		answers[k].add(u, c.req.hooks)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	out.Extension = c.req.hooks.report(*out.Extension)
 	for k := range answers {
 		g := &answers[k]
 		g.Index, g.Message.Role = k, "assistant"
@@ -257,7 +245,7 @@ func (c *chatRun) whole(ctx context.Context) (*ChatCompletion, error) {
 // report has what was asked for about tokens.
 func (c *chatRun) report(tokens []engine.Token) (logprobs *chatLogprobs, ids []int32) {
 	if c.req.logprobs {
-		logprobs = newChatLogprobs(c.model.Tokenizer(), tokens)
+		logprobs = newChatLogprobs(c.model.Tokenizer(), tokens, c.req.top)
 	}
 	if c.req.tokenIDs {
 		ids = idsOf(tokens)
@@ -289,9 +277,9 @@ func (c *chatRun) stream(ctx context.Context, out *stream) error {
 // finish reason has a chunk of its own, as OpenAI sends it.
 func (c *chatRun) update(out *stream, k int, calls *int, u update) error {
 	chunk := ChunkChoice{Index: k}
-	chunk.Logprobs, chunk.TokenIDs = c.report(u.tokens)
-	if len(u.tokens) == 0 {
-		chunk.Logprobs, chunk.TokenIDs = nil, nil
+	if len(u.tokens) > 0 {
+		chunk.Logprobs, chunk.TokenIDs = c.report(u.tokens)
+		chunk.Extension = c.req.hooks.extension(update{tokens: u.tokens})
 	}
 	for _, p := range u.pieces {
 		switch {
@@ -313,8 +301,14 @@ func (c *chatRun) update(out *stream, k int, calls *int, u update) error {
 	if u.finish == "" {
 		return nil
 	}
-	chunk.FinishReason, chunk.StopReason, chunk.Left = &u.finish, u.stop, u.left
-	chunk.Delta = Delta{}
+	chunk.FinishReason, chunk.StopReason, chunk.Delta = &u.finish, u.stop, Delta{}
+	if len(u.pieces) > 0 {
+		u.tokens = nil // they went with the first piece
+	}
+	chunk.Extension = c.req.hooks.extension(u)
+	if c.req.hooks.reports(k) {
+		c.head.Extension = c.req.hooks.report(Extension{Seed: c.req.request.Sampling.Seed})
+	}
 	return c.send(out.send, chunk)
 }
 

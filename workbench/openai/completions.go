@@ -44,13 +44,14 @@ type Completion struct {
 
 // TextChoice is one completion, or a part of it.
 type TextChoice struct {
-	Index          int           `json:"index"`
-	Text           string        `json:"text"`
-	Logprobs       *textLogprobs `json:"logprobs"`
-	FinishReason   *string       `json:"finish_reason"`
-	StopReason     any           `json:"stop_reason"`
-	PromptTokenIDs []int32       `json:"prompt_token_ids,omitempty"`
-	TokenIDs       []int32       `json:"token_ids,omitempty"`
+	Index          int              `json:"index"`
+	Text           string           `json:"text"`
+	Logprobs       *textLogprobs    `json:"logprobs"`
+	FinishReason   *string          `json:"finish_reason"`
+	StopReason     any              `json:"stop_reason"`
+	PromptTokenIDs []int32          `json:"prompt_token_ids,omitempty"`
+	TokenIDs       []int32          `json:"token_ids,omitempty"`
+	Extension      *ChoiceExtension `json:"roundhouse,omitempty"`
 }
 
 // completions is POST /v1/completions.
@@ -59,16 +60,21 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := s.body(w, r)
+	f, hooks, err := s.request(w, r)
 	if err != nil {
 		return err
 	}
-	f, bad := parse(body)
-	if bad != nil {
-		return bad
-	}
 	req, err := readTextRequest(f, m)
 	if err != nil {
+		return hooks.blame(err)
+	}
+	req.hooks = hooks
+	longest := 0
+	for _, p := range req.prompts {
+		longest = max(longest, len(p.ids))
+	}
+	choices := req.n * len(req.prompts)
+	if err := hooks.room(longest, choices); err != nil {
 		return err
 	}
 	t := &textRun{
@@ -79,22 +85,8 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 			Extension: &Extension{Seed: req.request.Sampling.Seed, Warnings: *f.warnings},
 		},
 	}
-	if !req.stream {
-		whole, err := t.whole(r.Context())
-		if err != nil {
-			return err
-		}
-		writeJSON(w, http.StatusOK, whole)
-		return nil
-	}
-	out, ctx := openStream(r.Context(), w, s.cfg.KeepAlive)
-	defer out.close()
-	if err := t.stream(ctx, out); err != nil {
-		e := toError(ctx, err)
-		t.log.err = e.code()
-		out.fail(e)
-	}
-	return nil
+	return s.respond(w, r, started{"text", t.head.Model, choices, req.stream}, hooks,
+		func(ctx context.Context) (any, error) { return t.whole(ctx) }, t.stream)
 }
 
 func readTextRequest(f *fields, m Model) (*textRequest, error) {
@@ -215,7 +207,7 @@ func (t *textRun) whole(ctx context.Context) (*Completion, error) {
 		}
 		out.Choices = append(out.Choices, choices...)
 	}
-	out.Usage = &t.usage
+	out.Usage, out.Extension = &t.usage, t.req.hooks.report(*out.Extension)
 	return &out, nil
 }
 
@@ -256,7 +248,7 @@ func (t *textRun) atOnce(ctx context.Context, out *stream, first int, p textProm
 func (t *textRun) pieces(ctx context.Context, out *stream, first int, p textPrompt) error {
 	logprobs := make([]*textLogprobsOf, t.req.n)
 	for k := range logprobs {
-		logprobs[k] = newTextLogprobs(t.model.Tokenizer())
+		logprobs[k] = newTextLogprobs(t.model.Tokenizer(), t.req.top)
 		c := TextChoice{Index: first + k}
 		if t.req.echo {
 			c.Text = p.text
@@ -268,23 +260,26 @@ func (t *textRun) pieces(ctx context.Context, out *stream, first int, p textProm
 			return err
 		}
 	}
-	_, err := t.run(ctx, p, func(k int, u update) error { return t.send(out.send, t.part(first+k, u, logprobs[k])) })
+	_, err := t.run(ctx, first, p, func(k int, u update) error { return t.send(out.send, t.part(first+k, u, logprobs[k])) })
 	return err
 }
 
 // send sends one chunk. The extension goes with the first.
 func (t *textRun) send(send func(any) error, c TextChoice) error {
+	if c.FinishReason != nil && t.req.hooks.reports(c.Index) {
+		t.head.Extension = t.req.hooks.report(Extension{Seed: t.req.request.Sampling.Seed})
+	}
 	chunk := t.head
 	chunk.Choices = []TextChoice{c}
 	t.head.Extension = nil
 	return send(chunk)
 }
 
-// run runs the choices of a prompt and counts them.
-func (t *textRun) run(ctx context.Context, p textPrompt, send func(int, update) error) ([]engine.Result, error) {
+// run runs the choices of a prompt, which have indices from first on, and counts them.
+func (t *textRun) run(ctx context.Context, first int, p textPrompt, send func(int, update) error) ([]engine.Result, error) {
 	req := t.req.request
 	req.Prompt = p.ids
-	results, err := complete(ctx, t.model, req, t.req.n, func() splitter { return plain{} }, t.req.logprobs || t.req.tokenIDs, send)
+	results, err := t.req.complete(ctx, t.model, req, first, func() splitter { return plain{} }, send)
 	if t.req.scoreOnly {
 		for k := range results {
 			results[k].Completion = 0
@@ -299,11 +294,14 @@ func (t *textRun) run(ctx context.Context, p textPrompt, send func(int, update) 
 // their end.
 func (t *textRun) choices(ctx context.Context, first int, p textPrompt) ([]TextChoice, error) {
 	texts, all := make([]strings.Builder, t.req.n), make([]update, t.req.n)
-	results, err := t.run(ctx, p, func(k int, u update) error {
-		if !t.req.scoreOnly {
-			texts[k].WriteString(joined(u.pieces))
-			all[k].tokens = append(all[k].tokens, u.tokens...)
+	extensions := make([]*ChoiceExtension, t.req.n)
+	results, err := t.run(ctx, first, p, func(k int, u update) error {
+		if t.req.scoreOnly {
+			u.pieces, u.tokens = nil, nil
 		}
+		extensions[k] = t.req.hooks.gather(extensions[k], u)
+		texts[k].WriteString(joined(u.pieces))
+		all[k].tokens = append(all[k].tokens, u.tokens...)
 		all[k].finish, all[k].stop = u.finish, u.stop
 		return nil
 	})
@@ -315,6 +313,7 @@ func (t *textRun) choices(ctx context.Context, first int, p textPrompt) ([]TextC
 		if out[k], err = t.choice(first+k, p, texts[k].String(), all[k], results[k]); err != nil {
 			return nil, err
 		}
+		out[k].Extension = extensions[k]
 	}
 	return out, nil
 }
@@ -340,7 +339,7 @@ func (t *textRun) choice(index int, p textPrompt, text string, all update, resul
 			}
 			scored = append([]engine.Token{{ID: p.ids[0]}}, append(result.PromptTokens, scored...)...)
 		}
-		choice.Logprobs = newTextLogprobs(t.model.Tokenizer()).take(scored, t.req.echo)
+		choice.Logprobs = newTextLogprobs(t.model.Tokenizer(), t.req.top).take(scored, t.req.echo)
 	}
 	return choice, nil
 }
@@ -357,5 +356,6 @@ func (t *textRun) part(index int, u update, logprobs *textLogprobsOf) TextChoice
 	if t.req.tokenIDs {
 		c.TokenIDs = idsOf(u.tokens)
 	}
+	c.Extension = t.req.hooks.extension(u)
 	return c
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/roundhouse-ai/roundhouse/engine"
 	"github.com/roundhouse-ai/roundhouse/engine/chat"
+	"github.com/roundhouse-ai/roundhouse/engine/hook"
 	"github.com/roundhouse-ai/roundhouse/engine/sample"
 )
 
@@ -101,6 +102,8 @@ func toError(ctx context.Context, err error) *Error {
 		large  *http.MaxBytesError
 		full   *engine.QueueError
 		wrong  *sample.ParamError
+		hooks  refusal
+		fault  *hook.Fault
 	)
 	switch {
 	case errors.As(err, &known):
@@ -111,6 +114,11 @@ func toError(ctx context.Context, err error) *Error {
 		return known
 	case ctx.Err() != nil:
 		return errGone
+	case errors.As(err, &hooks):
+		return refused(hooks)
+	case errors.As(err, &fault):
+		// Not a 500, which clients would send again.
+		return refuse(http.StatusUnprocessableEntity, "hook_failed", "", "%s", fault)
 	case errors.As(err, &full):
 		return busy(http.StatusTooManyRequests, "queue_full", full.RetryAfter,
 			"%d requests are waiting, the limit (engine.queue): try again in %.0f s", full.Limit, math.Ceil(full.RetryAfter.Seconds()))

@@ -240,6 +240,8 @@ func wanted(into any) string {
 		return "a list"
 	case *[]string:
 		return "a list of texts"
+	case *map[string]any:
+		return "an object"
 	case *map[string]float64:
 		return "an object of numbers"
 	default:

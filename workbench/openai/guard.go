@@ -219,12 +219,15 @@ func (s *Server) log(r *http.Request, w *response, e *logEntry, took time.Durati
 	s.cfg.Log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
+// maxRequestID is the longest id that a client may give its request, in bytes.
+const maxRequestID = 128
+
 // requestID keeps a client's id when it is short and plain, else makes one.
 func requestID(given string) string {
 	plain := func(c rune) bool {
 		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_.:", c)
 	}
-	if given != "" && len(given) <= 128 && strings.IndexFunc(given, func(c rune) bool { return !plain(c) }) < 0 {
+	if given != "" && len(given) <= maxRequestID && strings.IndexFunc(given, func(c rune) bool { return !plain(c) }) < 0 {
 		return given
 	}
 	return "req_" + randomID()

@@ -57,12 +57,13 @@ func newTokenLogprob(t *tokenizer.Tokenizer, id int32, lp float32) tokenLogprob 
 }
 
 // newChatLogprobs has one entry for each token, end tokens included, so that
-// entries, token_ids and usage agree.
-func newChatLogprobs(t *tokenizer.Tokenizer, tokens []engine.Token) *chatLogprobs {
+// entries, token_ids and usage agree. top is how many alternatives each has; the engine
+// may have reported more.
+func newChatLogprobs(t *tokenizer.Tokenizer, tokens []engine.Token, top int) *chatLogprobs {
 	out := &chatLogprobs{Content: make([]tokenLogprobs, 0, len(tokens))}
 	for _, token := range tokens {
-		entry := tokenLogprobs{tokenLogprob: newTokenLogprob(t, token.ID, token.Logprob), Top: make([]tokenLogprob, 0, len(token.Candidates))}
-		for _, c := range token.Candidates {
+		entry := tokenLogprobs{tokenLogprob: newTokenLogprob(t, token.ID, token.Logprob), Top: make([]tokenLogprob, 0, top)}
+		for _, c := range token.Candidates[:min(top, len(token.Candidates))] {
 			entry.Top = append(entry.Top, newTokenLogprob(t, c.ID, c.Logprob))
 		}
 		out.Content = append(out.Content, entry)
@@ -83,12 +84,13 @@ type textLogprobs struct {
 // of the choice's text.
 type textLogprobsOf struct {
 	tokenizer *tokenizer.Tokenizer
+	top       int // alternatives to each token
 	decoder   *tokenizer.Stream
 	offset    int
 }
 
-func newTextLogprobs(t *tokenizer.Tokenizer) *textLogprobsOf {
-	l := &textLogprobsOf{tokenizer: t}
+func newTextLogprobs(t *tokenizer.Tokenizer, top int) *textLogprobsOf {
+	l := &textLogprobsOf{tokenizer: t, top: top}
 	if t != nil {
 		l.decoder = t.NewStream(false)
 	}
@@ -115,7 +117,7 @@ func (l *textLogprobsOf) take(tokens []engine.Token, unscored bool) *textLogprob
 		}
 		lp := logprob(token.Logprob)
 		top := map[string]float32{}
-		for _, c := range token.Candidates {
+		for _, c := range token.Candidates[:min(l.top, len(token.Candidates))] {
 			top[legacyName(l.tokenizer, c.ID)] = logprob(c.Logprob)
 		}
 		top[name] = lp // OpenAI: up to logprobs + 1 entries

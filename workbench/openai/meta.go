@@ -48,6 +48,9 @@ func (s *Server) root(w http.ResponseWriter, _ *http.Request) error {
 		"GET /v1/models", "POST /v1/chat/completions", "POST /v1/completions",
 		"POST /tokenize", "POST /detokenize", "GET /health", "GET /version",
 	}
+	if s.cfg.Events != nil {
+		endpoints = append(endpoints, "GET /roundhouse/v1/events")
+	}
 	if s.cfg.Metrics != nil {
 		endpoints = append(endpoints, "GET /metrics")
 	}

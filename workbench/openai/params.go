@@ -29,6 +29,7 @@ type params struct {
 	tokenIDs     bool // return_token_ids
 	logprobs     bool
 	top          int // alternatives to each token, with logprobs
+	hooks        *hooked
 	request      engine.Request
 }
 

@@ -36,6 +36,9 @@ func (u *Usage) add(prompt int, results []engine.Result) {
 type Extension struct {
 	Seed     uint64    `json:"seed"` // the one given, or the one drawn
 	Warnings []Warning `json:"warnings,omitempty"`
+	// Of the hooks of all choices, where some ran; and of each, where there are several.
+	*HookUse
+	Choices []ChoiceUse `json:"choices,omitempty"`
 }
 
 // update is a step of one choice: pieces of its text and the tokens since the
@@ -46,6 +49,7 @@ type update struct {
 	finish string
 	stop   any // the stop text (string) or stop id (int32) that ended it
 	left   *Leftover
+	result *engine.Result // of the last update
 }
 
 // errBroken ends a choice whose output could not be dealt with: a bug.
@@ -55,6 +59,21 @@ var errBroken = errors.New("a panic while an answer was taken apart")
 type choice struct {
 	split  splitter
 	tokens []engine.Token // since the last update
+}
+
+// complete runs the choices of a prompt, which have indices from first on, with the
+// request's hooks.
+func (p *params) complete(ctx context.Context, m Model, req engine.Request, first int, split func() splitter, send func(k int, u update) error) ([]engine.Result, error) {
+	p.hooks.attach(ctx, &req, p.n, first)
+	keep := p.logprobs || p.tokenIDs || p.hooks.back.tokens()
+	results, err := complete(ctx, m, req, p.n, split, keep, func(k int, u update) error {
+		if u.result != nil {
+			p.hooks.results = append(p.hooks.results, *u.result)
+		}
+		return send(k, u)
+	})
+	p.hooks.results = append(p.hooks.results[:first], results...)
+	return results, err
 }
 
 // complete runs n choices of a request side by side: the prompt is read once.
@@ -122,8 +141,8 @@ func (c *choice) last(req engine.Request, r *engine.Result, enough bool) update 
 	} else {
 		rest = append(c.split.push(r.Tail), c.split.close()...)
 	}
-	u := update{pieces: rest, finish: string(r.Reason), stop: stopReason(req, *r), left: c.split.left()}
-	if r.Reason == engine.Stopped {
+	u := update{pieces: rest, finish: string(r.Reason), stop: stopReason(req, *r), left: c.split.left(), result: r}
+	if r.Reason == engine.Stopped && r.StopHook == "" {
 		u.finish = c.split.finish()
 	}
 	return u
@@ -132,6 +151,8 @@ func (c *choice) last(req engine.Request, r *engine.Result, enough bool) update 
 // stopReason is vLLM's stop_reason: nil for an end token of the model.
 func stopReason(req engine.Request, r engine.Result) any {
 	switch {
+	case r.StopHook != "":
+		return r.StopHook
 	case r.StopText != "":
 		return r.StopText
 	case slices.Contains(req.StopIDs, r.StopID):

@@ -243,7 +243,7 @@ func checkSampling(tb testing.TB, m *fake, s engine.Sampling) {
 func TestPageNamesEveryField(t *testing.T) {
 	// What has no line of the form below: the prompt has four forms, and messages and tools are lists of objects.
 	taken := map[string]bool{"prompt": true, "messages": true, "tools": true, "tool_choice": true}
-	for _, file := range []string{"params.go", "sampling.go", "chat.go", "completions.go", "prompt.go"} {
+	for _, file := range []string{"params.go", "sampling.go", "chat.go", "completions.go", "prompt.go", "hooks.go"} {
 		source, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

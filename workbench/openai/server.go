@@ -11,7 +11,8 @@
 // request goes through (Host, Origin, key, log); fields.go takes requests
 // apart; params.go has the parameters both endpoints share, sampling.go those of
 // the draws; messages.go and prompt.go turn a conversation into token ids; chat.go and completions.go are
-// the endpoints; run.go runs choices; stream.go writes server-sent events;
+// the endpoints; run.go runs choices; hooks.go and
+// hooks_reply.go have the field of hooks and what comes of it; events.go tells of requests; stream.go writes server-sent events;
 // errors.go is what clients are told when something fails.
 package openai
 
@@ -58,6 +59,8 @@ type Config struct {
 	// users from writing control tokens, "allow" reads them as transformers does.
 	SpecialTokens string
 	Metrics       http.Handler // answers GET /metrics, behind the key; nil for none
+	Hooks         Hooks        // of requests; nil for none
+	Events        Feed         // what GET /roundhouse/v1/events tells, and is told of requests; nil for none
 	Version       any          // answer of /version; a *struct or map; nil for {}
 	Log           *slog.Logger // nil for none
 }
@@ -210,6 +213,9 @@ func (s *Server) routes() http.Handler {
 	handle("GET", "/v1/models/{id...}", s.getModel)
 	handle("POST", "/v1/chat/completions", s.chatCompletions)
 	handle("POST", "/v1/completions", s.completions)
+	if s.cfg.Events != nil {
+		handle("GET", "/roundhouse/v1/events", s.events)
+	}
 	handle("POST", "/tokenize", s.tokenize)
 	handle("POST", "/detokenize", s.detokenize)
 	mux.Handle("/", s.answer(func(_ http.ResponseWriter, r *http.Request) error {

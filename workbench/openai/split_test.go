@@ -39,7 +39,7 @@ func ask(tb testing.TB, url, fields string) (whole, streamed ChatChoice) {
 			streamed.Message.ToolCalls = append(streamed.Message.ToolCalls, call)
 		}
 		if c.FinishReason != nil {
-			streamed.FinishReason, streamed.Left = *c.FinishReason, c.Left
+			streamed.FinishReason, streamed.Extension = *c.FinishReason, c.Extension
 		}
 	}
 	streamed.Message.Role = "assistant"
@@ -104,8 +104,8 @@ func TestToolCalls(t *testing.T) {
 			!json.Valid([]byte(calls[0].Function.Arguments)) || !strings.Contains(calls[0].Function.Arguments, "é") {
 			t.Fatalf("cut at %d: %+v", i, whole)
 		}
-		if whole.Left == nil || len(whole.Left.Between) != 1 || strings.TrimSpace(whole.Left.Between[0]) != "then" {
-			t.Errorf("left over: %+v", whole.Left)
+		if whole.Extension == nil || len(whole.Extension.Between) != 1 || strings.TrimSpace(whole.Extension.Between[0]) != "then" {
+			t.Errorf("left over: %+v", whole.Extension)
 		}
 	}
 	prompt := m.tokenizer.Decode(m.last().Prompt, false)

@@ -86,6 +86,14 @@ func (s *stream) send(v any) error {
 	return s.err
 }
 
+// sendJSON writes one event that is JSON already, without line breaks.
+func (s *stream) sendJSON(data []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.write(frame(data))
+	return s.err
+}
+
 // hold is send for what need not open the stream by itself.
 func (s *stream) hold(v any) error {
 	s.mu.Lock()

@@ -50,6 +50,7 @@ var rooms = map[string][]string{
 	"workbench/docs":           {},
 	"workbench/rules":          {},
 	"workbench/house":          {"workbench/demo", "workbench/synth"},
+	"workbench/hooks":          {"engine/...", "scripts/..."},
 }
 
 // room finds the row of a package. What lies in a package's internal folder

@@ -67,6 +67,13 @@ type serverFlags struct {
 	Queue       int    `setting:"engine.queue" placeholder:"N" help:"Requests that may wait; more get 429 (default 256)."`
 	CacheTokens int    `setting:"engine.cache_tokens" placeholder:"N" help:"Positions that the KV cache holds for all streams (default: context times streams)."`
 	Overcommit  string `setting:"engine.overcommit" placeholder:"HOW" complete:"off swap rebuild" help:"Admit more than surely fits: off (default), swap or rebuild."`
+	scriptFlags
+}
+
+// scriptFlags are what serve, run and chat share.
+type scriptFlags struct {
+	Script  []string `setting:"scripts.use" placeholder:"NAME" help:"Script that every answer has; may be repeated."`
+	Scripts string   `setting:"scripts.dir" placeholder:"DIR" complete:"DIR" help:"Folder of scripts (default: scripts beside the user's configuration file)."`
 }
 
 type serveCmd struct {
@@ -106,6 +113,7 @@ type chatCmd struct {
 	Stop        *string `placeholder:"TEXT" help:"End the answer before TEXT."`
 	Thinking    *string `placeholder:"on|off" complete:"on off" help:"Let the model think first, where its template can."`
 	engineFlags
+	scriptFlags
 }
 
 func (*chatCmd) Help() string {

@@ -120,7 +120,11 @@ func (e *environment) sources() config.Sources {
 			continue
 		}
 		if path := value.Tag.Get("setting"); path != "" {
-			src.Flags = append(src.Flags, config.Flag{Name: name, Path: path, Value: fmt.Sprint(value.Target.Interface())})
+			text := fmt.Sprint(value.Target.Interface())
+			if list, ok := value.Target.Interface().([]string); ok {
+				text = strings.Join(list, ",")
+			}
+			src.Flags = append(src.Flags, config.Flag{Name: name, Path: path, Value: text})
 		}
 	}
 	return src
