@@ -62,6 +62,21 @@ const story = "Once upon a time"
 
 func (r run) do(t *testing.T) outcome {
 	t.Helper()
+	o, err := r.try(t)
+	if err != nil {
+		t.Fatalf("%s: %v", r.script, err)
+	}
+	return o
+}
+
+func (r run) err(t *testing.T) error {
+	t.Helper()
+	_, err := r.try(t)
+	return err
+}
+
+func (r run) try(t *testing.T) (o outcome, err error) {
+	t.Helper()
 	m, err := model()
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +85,6 @@ func (r run) do(t *testing.T) outcome {
 	if req.Prompt, err = m.HookTokenizer().Encode(r.prompt); err != nil {
 		t.Fatal(err)
 	}
-	var o outcome
 	var mu sync.Mutex
 	if r.script != "" {
 		folder := r.folder
@@ -103,7 +117,7 @@ func (r run) do(t *testing.T) outcome {
 		return nil
 	})
 	if err != nil {
-		t.Fatalf("%s: %v", r.script, err)
+		return o, err
 	}
 	o.text += o.result.Tail
 	for _, u := range o.result.Hooks.Hooks {
@@ -111,7 +125,7 @@ func (r run) do(t *testing.T) outcome {
 			t.Logf("%s: %d calls of %v each", u.Name, u.Calls, (u.Time / time.Duration(u.Calls)).Round(time.Microsecond))
 		}
 	}
-	return o
+	return o, nil
 }
 
 // numbers are those that a script told under a name, by position.

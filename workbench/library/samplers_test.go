@@ -130,7 +130,7 @@ func TestEntropyTemperature(t *testing.T) {
 func TestContrast(t *testing.T) {
 	const low, high, weight, k = .8, 2., .5, 40
 	with := run{script: "contrast", params: map[string]any{"low": low, "high": high, "weight": weight, "k": float64(k)}, prompt: story, request: hot(1)}.do(t)
-	without := run{prompt: story, request: hot(1.5)}.do(t)
+	without := run{prompt: story, request: hot(2)}.do(t)
 	// rest is what is left of a token's probability, and of all.
 	rest := func(token engine.Token) (own, all float64) {
 		at := func(temperature float64) (p [k]float64) {
@@ -178,7 +178,7 @@ func TestContrast(t *testing.T) {
 		expected, spread = expected+first, spread+second-first*first
 	}
 	z := (mean - expected) / math.Sqrt(spread)
-	t.Logf("tokens drawn that the contrast cuts: %d of %d with (bound 0), %d at temperature 1.5 without; mean probability of the drawn is %.2f sigma off what is expected (bound 3)",
+	t.Logf("tokens drawn that the contrast cuts: %d of %d with (bound 0), %d at temperature 2 without; mean probability of the drawn is %.2f sigma off what is expected (bound 3)",
 		cut(with), len(with.tokens), cut(without), z)
 	if cut(with) > 0 || cut(without) < 10 || math.Abs(z) > 3 {
 		t.Error("the draws are not those of the contrast")
