@@ -46,6 +46,7 @@ type run struct {
 	vectors func(string) ([]float32, error)
 	prompt  string
 	request engine.Request
+	beside  hook.Hook // another hook; nil for none
 }
 
 // outcome is what came of it.
@@ -101,6 +102,9 @@ func (r run) try(t *testing.T) (o outcome, err error) {
 				i, err := script.Start(scripts.Env{Params: r.params, Model: m.HookModel(), Tokenizer: m.HookTokenizer(), Vectors: r.vectors})
 				if err != nil {
 					return nil, err
+				}
+				if r.beside != nil {
+					return []hook.Hook{i, r.beside}, nil
 				}
 				return []hook.Hook{i}, nil
 			},

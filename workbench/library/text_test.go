@@ -110,3 +110,38 @@ func TestWatermark(t *testing.T) {
 		t.Errorf("%v keys find a watermark that is not there", found)
 	}
 }
+
+// Thinking is closed behind its last token, once, and the reply goes on; where there is
+// none nothing is put in.
+func TestThinkBudget(t *testing.T) {
+	const budget = 40
+	question := "<|im_start|>user\nTell me a story.<|im_end|>\n<|im_start|>assistant\n"
+	request := engine.Request{MaxTokens: 120, IgnoreEOS: true}
+	params := map[string]any{"tokens": float64(budget), "last": " Enough."}
+	closed := func(o outcome) []int {
+		var at []int
+		for i, k := range o.tokens {
+			if strings.Contains(k.Text, "</think>") {
+				at = append(at, i)
+			}
+		}
+		return at
+	}
+	with := run{script: "think-budget", params: params, prompt: question + "<think>\n", request: request}.do(t)
+	without := run{prompt: question + "<think>\n", request: request}.do(t)
+	calm := run{script: "think-budget", params: params, prompt: question, request: request}.do(t)
+	drawn, forced := 0, 0
+	for _, k := range with.tokens {
+		if k.Forced {
+			forced++
+		} else if forced == 0 {
+			drawn++
+		}
+	}
+	t.Logf("closed at tokens %v of %d: %d drawn (bound %d), then %d put in (%q); without the script at %v, without thinking %v",
+		closed(with), len(with.tokens), drawn, budget, forced, with.text[strings.Index(with.text, " Enough."):][:40], closed(without), closed(calm))
+	if drawn != budget || len(closed(with)) != 1 || !strings.Contains(with.text, " Enough.</think>\n\n") || len(with.tokens) != 120 ||
+		len(closed(without)) > 0 || len(closed(calm)) > 0 {
+		t.Errorf("%q", with.text)
+	}
+}
