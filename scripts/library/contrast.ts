@@ -17,6 +17,7 @@ function softmax(logits: Float32Array, temperature: number): number[] {
 
 export default script({
   api: 1,
+  budget: 5, // for a large k
   params: {
     low: { type: "number", default: 0.8, minimum: 0.05, maximum: 5, description: "the temperature that is drawn at" },
     high: { type: "number", default: 2, minimum: 0.05, maximum: 20, description: "the temperature whose tokens are not wanted" },

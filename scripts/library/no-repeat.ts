@@ -14,6 +14,7 @@ const word = /[^\s!-/:-@[-`{-~\u00a1-\u00bf\u2000-\u206f\u3000-\u303f]/;
 
 export default script({
   api: 1,
+  budget: 5, // for a long window
   lag: 1, // a repeat is seen from the token right before
   params: {
     strength: { type: "number", default: 0.8, minimum: 0, maximum: 20, description: "logits that the shortest repeat costs" },

@@ -9,6 +9,7 @@ import { detect } from "./watermark";
 
 export default script({
   api: 1,
+  budget: 20, // for a long prompt
   params: {
     key: { type: "integer", default: 1, minimum: 0, maximum: 2147483647, description: "the secret that the text was written with" },
     share: { type: "number", default: 0.25, minimum: 0.05, maximum: 0.95, description: "the green part of the vocabulary, as it was then" },
