@@ -33,7 +33,7 @@ export default script({
   },
   hooks({ params, tokens, steer, state, emit }) {
     const all = domains(params.domains);
-    const longest = Math.max(0, ...all.flatMap((d) => d.words.map((word) => word.length)));
+    const longest = Math.max(1, ...all.flatMap((d) => d.words.map((word) => word.length)));
     const st = state(() => ({ tail: "", left: all.map(() => 0) }));
 
     // Sets the experts of the domains that are on: what is steered stays until it is
