@@ -11,6 +11,7 @@ package main
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -60,7 +61,7 @@ func write(model, file string) error {
 }
 
 // direction computes the vector.
-func direction(model string) ([]float64, error) {
+func direction(model string) (values []float64, err error) {
 	words, err := tokenizer.Load(filepath.Join(model, "tokenizer.json"))
 	if err != nil {
 		return nil, err
@@ -69,7 +70,7 @@ func direction(model string) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer weights.Close()
+	defer func() { err = errors.Join(err, weights.Close()) }()
 	norm, err := tensor(weights, "model.norm.weight")
 	if err != nil {
 		return nil, err
