@@ -26,7 +26,7 @@ var host = scripts.NewHost(scripts.Options{})
 // model opens the demo model once for all tests.
 var model = sync.OnceValues(func() (*engine.Model, error) {
 	fsys, _ := demo.FS()
-	return engine.Open(context.Background(), fsys, engine.Options{Name: demo.Name, Streams: 2, Context: 1024})
+	return engine.Open(context.Background(), fsys, engine.Options{Name: demo.Name, Streams: 2, Context: 1024, Numerics: "exact"})
 })
 
 func TestMain(m *testing.M) {
