@@ -61,7 +61,7 @@ cross: ## compile for every platform of a release
 tour: build ## run the tour of README.md as it is written
 	@$(HOUSE) tour README.md
 
-conformance: build ## real clients against the server (needs python3 and its packages)
+conformance: build ## real clients against the server, tsc over the scripts (needs python3 and npm)
 	@bash workbench/conformance/run.sh
 
 ci: ## all of the above, as the builders run it

@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# Runs unmodified OpenAI clients against a server with the demo model: one PASS
-# or FAIL line a check, exit status 1 when any failed.
+# Runs unmodified OpenAI clients against a server with the demo model, and an
+# unmodified TypeScript over the scripts: one PASS or FAIL line a check, exit
+# status 1 when any failed.
 #
-#   workbench/conformance/run.sh [python] [go]      default: both
+#   workbench/conformance/run.sh [python] [go] [types]      default: all
 #
-# ROUNDHOUSE_BIN names the program, default bin/roundhouse. Clients are
-# installed once, pinned, into .cache/conformance; that needs the network.
+# ROUNDHOUSE_BIN names the program, default bin/roundhouse; types needs none.
+# Clients and the compiler are installed once, pinned, into .cache/conformance;
+# that needs the network.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-bin=$(realpath "${ROUNDHOUSE_BIN:-$root/bin/roundhouse}")
+bin=${ROUNDHOUSE_BIN:-$root/bin/roundhouse}
 cache=$root/.cache/conformance
 mkdir -p "$cache"
-[ -x "$bin" ] || { echo "conformance: $bin is missing: run make build first, or set ROUNDHOUSE_BIN" >&2; exit 1; }
 
 pids=()
 stop_servers() {
@@ -66,15 +67,32 @@ go_clients() {
     -e '/^ok/p' -e '/\.go:/p' -e '/^panic/p')
 }
 
-start open
-export ROUNDHOUSE_URL=$address
-start keyed --api-key conformance-key
-export ROUNDHOUSE_KEYED_URL=$address ROUNDHOUSE_KEY=conformance-key
-start tight --streams 1 --queue 1
-export ROUNDHOUSE_TIGHT_URL=$address
+types_clients() {
+  local dir=$cache/types
+  command -v npm >/dev/null || { echo "FAIL types: npm is missing: install Node.js 20 or newer" >&2; return 1; }
+  if ! cmp -s "$here/types/package-lock.json" "$dir/installed.json"; then
+    rm -rf "$dir" && mkdir -p "$dir" || return 1
+    cp "$here/types/package.json" "$here/types/package-lock.json" "$dir" || return 1
+    npm ci --prefix "$dir" --ignore-scripts --no-audit --no-fund --silent || return 1
+    cp "$here/types/package-lock.json" "$dir/installed.json" || return 1
+  fi
+  node "$here/types/check.mjs" "$root" "$dir/node_modules/typescript"
+}
+
+servers() {
+  [ -x "$bin" ] || { echo "conformance: $bin is missing: run make build first, or set ROUNDHOUSE_BIN" >&2; exit 1; }
+  bin=$(realpath "$bin")
+  start open
+  export ROUNDHOUSE_URL=$address
+  start keyed --api-key conformance-key
+  export ROUNDHOUSE_KEYED_URL=$address ROUNDHOUSE_KEY=conformance-key
+  start tight --streams 1 --queue 1
+  export ROUNDHOUSE_TIGHT_URL=$address
+}
 
 failed=0
-[ $# -gt 0 ] || set -- python go
+[ $# -gt 0 ] || set -- python go types
+[ "$*" = types ] || servers
 for client in "$@"; do
   "${client}_clients" || failed=1
 done
