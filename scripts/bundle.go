@@ -99,7 +99,7 @@ func build(ctx context.Context, folder fs.FS, entry string) (*bundle, error) {
 	result := build.Rebuild()
 	b.files = slices.Sorted(maps.Keys(r.looked))
 	if !stop() {
-		return b, &LoadError{entry, []string{"bundling takes too long: " + context.Cause(ctx).Error()}}
+		return b, &LoadError{File: entry, Lines: []string{"bundling takes too long: " + context.Cause(ctx).Error()}}
 	}
 	for _, warning := range result.Warnings {
 		if warning.ID == "bigint" {
@@ -117,7 +117,7 @@ func build(ctx context.Context, folder fs.FS, entry string) (*bundle, error) {
 		}
 	}
 	if len(b.code) > maxBundle {
-		return b, &LoadError{entry, []string{fmt.Sprintf("it is %d bytes with all that it imports: %d at most", len(b.code), maxBundle)}}
+		return b, &LoadError{File: entry, Lines: []string{fmt.Sprintf("it is %d bytes with all that it imports: %d at most", len(b.code), maxBundle)}}
 	}
 	return b, nil
 }
@@ -231,11 +231,15 @@ func readFile(folder fs.FS, name string) (string, error) {
 type LoadError struct {
 	File  string
 	Lines []string // each with its place, where that is known
+	Err   error    // what lies behind, where it is one thing
 }
 
 func (e *LoadError) Error() string {
 	return fmt.Sprintf("script %s: %s", e.File, strings.Join(e.Lines, "; "))
 }
+
+// Unwrap returns what lies behind.
+func (e *LoadError) Unwrap() error { return e.Err }
 
 func loadError(entry string, messages []api.Message) *LoadError {
 	e := &LoadError{File: entry}

@@ -114,7 +114,7 @@ func (s *Script) Request(body []byte, params map[string]any, log func(string)) (
 		return nil
 	})
 	if err != nil {
-		return nil, &LoadError{version.name, []string{placed(err)}}
+		return nil, &LoadError{File: version.name, Lines: []string{placed(err)}}
 	}
 	return body, nil
 }

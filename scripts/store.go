@@ -157,7 +157,7 @@ func (s *Store) find(name string) (string, error) {
 	case 1:
 		return found[0], nil
 	}
-	return "", &LoadError{name, []string{fmt.Sprintf("there are both %s and %s: remove one", found[0], found[1])}}
+	return "", &LoadError{File: name, Lines: []string{fmt.Sprintf("there are both %s and %s: remove one", found[0], found[1])}}
 }
 
 // follower keeps a script up with its files.

@@ -42,7 +42,7 @@ func (h *Host) load(ctx context.Context, folder fs.FS, entry string) (*version, 
 	sum := sha256.Sum256([]byte(b.code))
 	s := &version{name: strings.TrimSuffix(path.Base(entry), path.Ext(entry)), digest: hex.EncodeToString(sum[:])}
 	if s.program, err = compile(b); err != nil {
-		return nil, b, &LoadError{entry, []string{err.Error()}}
+		return nil, b, &LoadError{File: entry, Lines: []string{err.Error()}}
 	}
 	v, err := h.machine()
 	if err != nil {
@@ -50,7 +50,7 @@ func (h *Host) load(ctx context.Context, folder fs.FS, entry string) (*version, 
 	}
 	defer v.close()
 	if err := v.do(nil, loadTime, func() error { return s.declare(v) }); err != nil {
-		return nil, b, &LoadError{entry, []string{placed(err)}}
+		return nil, b, &LoadError{File: entry, Lines: []string{placed(err)}, Err: err}
 	}
 	return s, b, nil
 }
@@ -58,13 +58,16 @@ func (h *Host) load(ctx context.Context, folder fs.FS, entry string) (*version, 
 // loadTime is how long a script has to declare itself.
 const loadTime = 500 * time.Millisecond
 
-// placed is an error with its line in front.
+// placed is what an error says, with its line in front where that is known.
 func placed(err error) string {
 	var f *hook.Fault
-	if errors.As(err, &f) && f.Line != "" {
-		return f.Line + ": " + f.Err.Error()
+	switch {
+	case !errors.As(err, &f):
+		return err.Error()
+	case f.Line == "":
+		return f.Err.Error()
 	}
-	return err.Error()
+	return f.Line + ": " + f.Err.Error()
 }
 
 func compile(b *bundle) (*goja.Program, error) {
@@ -75,6 +78,10 @@ func compile(b *bundle) (*goja.Program, error) {
 	}
 	return goja.CompileAST(ast, true)
 }
+
+// ErrNoScript is behind the error of a file that exports no script: where it means to be
+// none, others may import it.
+var ErrNoScript = errors.New("it exports no script: write export default script({ ... })")
 
 // open makes the runtime of a machine and runs the module in it. It returns what the
 // script exports.
@@ -101,7 +108,7 @@ func (v *vm) open(program *goja.Program, now time.Time) (*goja.Object, error) {
 	}
 	exported, ok := module.Get("exports").ToObject(v.rt).Get("default").(*goja.Object)
 	if !ok {
-		return nil, faultf(hook.Misuse, "it exports no script: write export default script({ ... })")
+		return nil, &hook.Fault{Kind: hook.Misuse, Err: ErrNoScript}
 	}
 	return exported, nil
 }

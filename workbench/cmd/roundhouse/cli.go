@@ -33,6 +33,7 @@ type cli struct {
 	Doctor     doctorCmd     `cmd:"" help:"Report on program, machine, settings and model."`
 	Synth      synthCmd      `cmd:"" help:"Write a model folder of random weights, as large as the real one."`
 	Demo       demoCmd       `cmd:"" help:"The embedded demo model."`
+	Scripts    scriptsCmd    `cmd:"" help:"Scripts: hooks in the token loop."`
 	Settings   configCmd     `cmd:"" name:"config" help:"The configuration."`
 	Debug      debugCmd      `cmd:"" help:"Parts of the program on JSON lines."`
 	Version    versionCmd    `cmd:"" help:"Say which program this is."`

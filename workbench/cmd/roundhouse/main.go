@@ -18,6 +18,7 @@ import (
 
 	"github.com/roundhouse-ai/roundhouse/engine"
 	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
+	"github.com/roundhouse-ai/roundhouse/scripts/worker"
 	"github.com/roundhouse-ai/roundhouse/workbench"
 	"github.com/roundhouse-ai/roundhouse/workbench/config"
 )
@@ -33,7 +34,14 @@ const (
 	exitDeviceLost = 70
 )
 
-func main() { os.Exit(run(os.Args[1:], nil)) }
+func main() {
+	// A script that comes with a request runs in a child, which is the program itself.
+	// Nothing is parsed or configured for it.
+	if len(os.Args) > 1 && os.Args[1] == worker.Verb {
+		os.Exit(report(worker.Main(os.Args[2:], os.Stdin, os.Stdout)))
+	}
+	os.Exit(run(os.Args[1:], nil))
+}
 
 // run parses arguments, runs the verb and returns the exit code. d is the driver of
 // CUDA, nil for the machine's own.
