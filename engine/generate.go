@@ -88,7 +88,7 @@ func (m *Model) choices(ctx context.Context, req *Request, n int) *choices {
 	for i := range list {
 		one, cancel := context.WithCancelCause(ctx)
 		c.ctx, c.cancel = append(c.ctx, one), append(c.cancel, cancel)
-		if list[i], c.err = c.choice(i, one); c.err != nil {
+		if list[i], c.err = c.choice(one, i); c.err != nil {
 			return c
 		}
 	}
@@ -97,7 +97,7 @@ func (m *Model) choices(ctx context.Context, req *Request, n int) *choices {
 }
 
 // choice makes what the scheduler needs of a choice.
-func (c *choices) choice(i int, ctx context.Context) (sched.Choice, error) {
+func (c *choices) choice(ctx context.Context, i int) (sched.Choice, error) {
 	m, req := c.m, *c.req
 	req.Choice += uint32(i)
 	sampler, err := sample.New(req.Sampling, req.Choice, m.info.Tokens, m.info.Vocab)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -458,7 +459,7 @@ func hooksThatFail(t *testing.T, o Options) {
 	}
 	req.Hooks.OnError = hook.Fail
 	_, err := m.Generate(t.Context(), req, func(Token) error { return nil })
-	if fault := (*hook.Fault)(nil); err == nil || !asFault(err, &fault) || fault.Hook != "broken" || fault.Position != 3 {
+	if fault := (*hook.Fault)(nil); err == nil || !errors.As(err, &fault) || fault.Hook != "broken" || fault.Position != 3 {
 		t.Errorf("got %v", err)
 	}
 	// Edits that leave nothing, with what the request bans: the token takes the default.
@@ -480,21 +481,6 @@ func hooksThatFail(t *testing.T, o Options) {
 			t.Errorf("read %v: %d tokens, %+v", read, len(got), result.Hooks)
 		}
 	}
-}
-
-func asFault(err error, to **hook.Fault) bool {
-	for e := err; e != nil; {
-		if f, ok := e.(*hook.Fault); ok {
-			*to = f
-			return true
-		}
-		u, ok := e.(interface{ Unwrap() error })
-		if !ok {
-			return false
-		}
-		e = u.Unwrap()
-	}
-	return false
 }
 
 // Each choice has hooks of its own, and one that steers its prompt does not touch the

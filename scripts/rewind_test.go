@@ -1,6 +1,7 @@
 package scripts
 
 import (
+	"errors"
 	"slices"
 	"testing"
 
@@ -60,8 +61,8 @@ export default script({ api: 1, lag: 1, hooks({ rewind }) { return { token() { `
 		if err == nil {
 			_, err = p.step(4)
 		}
-		f, ok := err.(*hook.Fault)
-		if !ok || f.Kind != kind {
+		var f *hook.Fault
+		if !errors.As(err, &f) || f.Kind != kind {
 			t.Errorf("%s: %v, want %v", call, err, kind)
 		}
 	}

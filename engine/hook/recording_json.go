@@ -149,9 +149,8 @@ func toLineJSON(s *RecordedStep) lineJSON {
 }
 
 func toHeaderJSON(r *Recording) headerJSON {
-	s := r.Model.Shape
 	return headerJSON{recordingVersion, r.Hook, r.Model.Name, r.Model.Tokens, r.Model.EOS,
-		shapeJSON{s.Layers, s.Experts, s.K, s.MaxK, s.Hidden}, r.Seed, r.Choice, r.Params}
+		shapeJSON(r.Model.Shape), r.Seed, r.Choice, r.Params}
 }
 
 // ReadRecording reads what a Recorder wrote. Sizes are bounded and everything is checked:
@@ -205,7 +204,7 @@ func readHeader(text []byte) (*Recording, error) {
 		return nil, fmt.Errorf("choice %d: there is none", h.Choice)
 	}
 	r := &Recording{Hook: h.Hook, Seed: h.Seed, Choice: h.Choice, Params: h.Params,
-		Model: Model{Name: h.Model, Tokens: h.Tokens, EOS: h.EOS, Shape: Shape{s.Layers, s.Experts, s.K, s.MaxK, s.Hidden}}}
+		Model: Model{Name: h.Model, Tokens: h.Tokens, EOS: h.EOS, Shape: Shape(s)}}
 	return r, r.checkIDs("eos", h.EOS, MaxCandidates)
 }
 

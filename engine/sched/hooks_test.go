@@ -71,7 +71,7 @@ func steer(position int) *ops.Steering {
 	return gates[position/5%5]
 }
 
-func watch(b *bench, t *testing.T, ctx context.Context, req Request, w *watcher) *Stream {
+func watch(ctx context.Context, b *bench, t *testing.T, req Request, w *watcher) *Stream {
 	t.Helper()
 	req.Ends, req.Ahead = func(int32) bool { return false }, 4
 	streams, err := b.Submit(req, []Choice{{ctx, w}})
@@ -104,7 +104,7 @@ func TestHooksSteerAndWatch(t *testing.T) {
 						b := newBenchOn(&fake{ahead: ahead}, 7, 3, opts)
 						other := b.submit(t.Context(), t, Request{Prompt: prompt(2, 64), MaxTokens: 120})
 						w := &watcher{sampler: sampler{host: host, steer: steer}, all: all}
-						s := watch(b, t, t.Context(), Request{Prompt: ids, MaxTokens: 90}, w)
+						s := watch(t.Context(), b, t, Request{Prompt: ids, MaxTokens: 90}, w)
 						done := make(chan int)
 						go func() { n, _ := consume(other); done <- n }()
 						got, end := take(s)
@@ -146,7 +146,7 @@ func TestSlowHooksHoldUpTheirStream(t *testing.T) {
 			}
 			return 0
 		}}
-		s := watch(b, t, t.Context(), Request{Prompt: ids, MaxTokens: 20}, w)
+		s := watch(t.Context(), b, t, Request{Prompt: ids, MaxTokens: 20}, w)
 		began := time.Now()
 		other := b.submit(t.Context(), t, Request{Prompt: prompt(2, 64), MaxTokens: 60})
 		if n, end := consume(other); n != 60 || end.Err != nil || time.Since(began) > 500*time.Millisecond {
@@ -190,7 +190,7 @@ func TestEndsWhileHooksChoose(t *testing.T) {
 				c.w.host = c.w.pause != nil
 				ctx, leave := context.WithCancel(t.Context())
 				defer leave()
-				s := watch(b, t, ctx, Request{Prompt: prompt(1, 70), MaxTokens: 30}, c.w)
+				s := watch(ctx, b, t, Request{Prompt: prompt(1, 70), MaxTokens: 30}, c.w)
 				if c.leave {
 					time.AfterFunc(100*time.Millisecond, leave)
 				}

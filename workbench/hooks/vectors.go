@@ -64,7 +64,7 @@ func (v *vectors) find(name string, hidden int) ([]float32, error) {
 	if err != nil {
 		return nil, fmt.Errorf("there is no vector %q: open the folder of vectors: %w", name, err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // it was only read
 	folder := unmapped{root.FS()}
 	for file, tensor := name, ""; ; {
 		info, err := fs.Stat(folder, file+".safetensors")
@@ -113,7 +113,7 @@ func load(folder fs.FS, info fs.FileInfo, file, tensor string) ([]float32, error
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close() // it is in memory
+	defer func() { _ = c.Close() }() // it is in memory
 	names := map[string]bool{}
 	for _, t := range c.Files[0].Tensors {
 		names[t.Name] = true

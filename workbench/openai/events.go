@@ -25,7 +25,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	defer out.close()
 	for event := range s.cfg.Events.Subscribe(ctx, request) {
 		if err := out.sendJSON(event); err != nil {
-			return nil //nolint:nilerr // the client has left, and nobody else wants to know
+			return nil // the client has left, and nobody else wants to know
 		}
 	}
 	return nil

@@ -56,7 +56,7 @@ func TestEvents(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if body, err := io.ReadAll(answer.Body); err != nil || answer.StatusCode != 200 {
+		if body, err := io.ReadAll(answer.Body); err != nil || answer.StatusCode != http.StatusOK {
 			t.Fatalf("%s, %v", body, err)
 		}
 		answer.Body.Close()

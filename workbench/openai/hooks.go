@@ -135,25 +135,25 @@ func (f *fields) roundhouse() (ask HookAsk, back returns, given bool) {
 }
 
 // scripts takes the scripts that are named, and the one that comes along.
-func (o *fields) scripts(ask *HookAsk) {
-	if o.take("script", (*texts)(&ask.Scripts)) {
+func (f *fields) scripts(ask *HookAsk) {
+	if f.take("script", (*texts)(&ask.Scripts)) {
 		if len(ask.Scripts) > maxScripts {
-			o.fail(fmt.Sprintf("has %d names, at most %d are possible", len(ask.Scripts), maxScripts), "script")
+			f.fail(fmt.Sprintf("has %d names, at most %d are possible", len(ask.Scripts), maxScripts), "script")
 		}
 		for i, name := range ask.Scripts {
 			if name == "" || len(name) > maxScriptName {
-				o.fail(fmt.Sprintf("has a name of %d bytes: each must have 1 to %d", len(name), maxScriptName), "script")
+				f.fail(fmt.Sprintf("has a name of %d bytes: each must have 1 to %d", len(name), maxScriptName), "script")
 			}
 			if slices.Contains(ask.Scripts[:i], name) {
-				o.fail("names a script twice", "script")
+				f.fail("names a script twice", "script")
 			}
 		}
 	}
 	var raw json.RawMessage
-	if !o.take("source", &raw) {
+	if !f.take("source", &raw) {
 		return
 	}
-	s, err := o.object(o.param("source"), raw)
+	s, err := f.object(f.param("source"), raw)
 	if err == nil {
 		ask.File = "inline.ts"
 		s.take("file", &ask.File)
@@ -167,8 +167,8 @@ func (o *fields) scripts(ask *HookAsk) {
 		s.known("file", "text")
 		err = s.err
 	}
-	if o.err == nil {
-		o.err = err
+	if f.err == nil {
+		f.err = err
 	}
 }
 
@@ -180,9 +180,9 @@ func plainName(s string) bool {
 }
 
 // returns takes what is to be returned.
-func (o *fields) returns(back *returns) {
+func (f *fields) returns(back *returns) {
 	var list []string
-	o.take("return", &list)
+	f.take("return", &list)
 	for _, what := range list {
 		switch what {
 		case "routing":
@@ -192,31 +192,31 @@ func (o *fields) returns(back *returns) {
 		case "candidates":
 			back.candidates = topReturned
 		default:
-			o.fail(fmt.Sprintf("has %.32q: there are routing, hooks and candidates", what), "return")
+			f.fail(fmt.Sprintf("has %.32q: there are routing, hooks and candidates", what), "return")
 		}
 	}
 	top := back.candidates
-	if o.whole("candidates", &top, 1, hook.MaxCandidates) && back.candidates == 0 {
-		o.fail(`is only allowed with return: ["candidates"]`, "candidates")
+	if f.whole("candidates", &top, 1, hook.MaxCandidates) && back.candidates == 0 {
+		f.fail(`is only allowed with return: ["candidates"]`, "candidates")
 	}
 	back.candidates = top
 	var capture string
-	if !o.take("capture", &capture) {
+	if !f.take("capture", &capture) {
 		return
 	}
 	if back.prompt = capture == "all"; !back.prompt && capture != "decode" {
-		o.fail("must be decode or all", "capture")
+		f.fail("must be decode or all", "capture")
 	}
 	if !back.routing {
-		o.fail(`is only allowed with return: ["routing"]`, "capture")
+		f.fail(`is only allowed with return: ["routing"]`, "capture")
 	}
 }
 
 // known refuses the fields that nobody took: what is about hooks is never passed over.
-func (o *fields) known(names ...string) {
-	for _, name := range slices.Sorted(maps.Keys(o.raw)) {
-		if string(o.raw[name]) != "null" {
-			o.fail("there is no such field: there are "+strings.Join(names, ", "), name)
+func (f *fields) known(names ...string) {
+	for _, name := range slices.Sorted(maps.Keys(f.raw)) {
+		if string(f.raw[name]) != "null" {
+			f.fail("there is no such field: there are "+strings.Join(names, ", "), name)
 		}
 	}
 }
