@@ -120,7 +120,7 @@ func (f *fields) roundhouse() (ask HookAsk, back returns, given bool) {
 		f.err = err
 		return ask, back, true
 	}
-	o.scripts(&ask)
+	takeScripts(o, &ask)
 	if o.take("params", &ask.Params) && len(ask.Params) > maxParams {
 		o.fail(fmt.Sprintf("has %d parameters, at most %d are possible", len(ask.Params), maxParams), "params")
 	}
@@ -128,32 +128,32 @@ func (f *fields) roundhouse() (ask HookAsk, back returns, given bool) {
 	if o.take("on_error", &ask.OnError) && ask.OnError != "disable" && ask.OnError != "fail" {
 		o.fail("must be disable or fail", "on_error")
 	}
-	o.returns(&back)
+	takeReturns(o, &back)
 	o.known("script", "source", "params", "steer", "on_error", "return", "candidates", "capture")
 	f.err = o.err
 	return ask, back, true
 }
 
-// scripts takes the scripts that are named, and the one that comes along.
-func (f *fields) scripts(ask *HookAsk) {
-	if f.take("script", (*texts)(&ask.Scripts)) {
+// takeScripts takes the scripts that are named, and the one that comes along.
+func takeScripts(o *fields, ask *HookAsk) {
+	if o.take("script", (*texts)(&ask.Scripts)) {
 		if len(ask.Scripts) > maxScripts {
-			f.fail(fmt.Sprintf("has %d names, at most %d are possible", len(ask.Scripts), maxScripts), "script")
+			o.fail(fmt.Sprintf("has %d names, at most %d are possible", len(ask.Scripts), maxScripts), "script")
 		}
 		for i, name := range ask.Scripts {
 			if name == "" || len(name) > maxScriptName {
-				f.fail(fmt.Sprintf("has a name of %d bytes: each must have 1 to %d", len(name), maxScriptName), "script")
+				o.fail(fmt.Sprintf("has a name of %d bytes: each must have 1 to %d", len(name), maxScriptName), "script")
 			}
 			if slices.Contains(ask.Scripts[:i], name) {
-				f.fail("names a script twice", "script")
+				o.fail("names a script twice", "script")
 			}
 		}
 	}
 	var raw json.RawMessage
-	if !f.take("source", &raw) {
+	if !o.take("source", &raw) {
 		return
 	}
-	s, err := f.object(f.param("source"), raw)
+	s, err := o.object(o.param("source"), raw)
 	if err == nil {
 		ask.File = "inline.ts"
 		s.take("file", &ask.File)
@@ -167,8 +167,8 @@ func (f *fields) scripts(ask *HookAsk) {
 		s.known("file", "text")
 		err = s.err
 	}
-	if f.err == nil {
-		f.err = err
+	if o.err == nil {
+		o.err = err
 	}
 }
 
@@ -179,10 +179,10 @@ func plainName(s string) bool {
 	})
 }
 
-// returns takes what is to be returned.
-func (f *fields) returns(back *returns) {
+// takeReturns takes what is to be returned.
+func takeReturns(o *fields, back *returns) {
 	var list []string
-	f.take("return", &list)
+	o.take("return", &list)
 	for _, what := range list {
 		switch what {
 		case "routing":
@@ -192,23 +192,23 @@ func (f *fields) returns(back *returns) {
 		case "candidates":
 			back.candidates = topReturned
 		default:
-			f.fail(fmt.Sprintf("has %.32q: there are routing, hooks and candidates", what), "return")
+			o.fail(fmt.Sprintf("has %.32q: there are routing, hooks and candidates", what), "return")
 		}
 	}
 	top := back.candidates
-	if f.whole("candidates", &top, 1, hook.MaxCandidates) && back.candidates == 0 {
-		f.fail(`is only allowed with return: ["candidates"]`, "candidates")
+	if o.whole("candidates", &top, 1, hook.MaxCandidates) && back.candidates == 0 {
+		o.fail(`is only allowed with return: ["candidates"]`, "candidates")
 	}
 	back.candidates = top
 	var capture string
-	if !f.take("capture", &capture) {
+	if !o.take("capture", &capture) {
 		return
 	}
 	if back.prompt = capture == "all"; !back.prompt && capture != "decode" {
-		f.fail("must be decode or all", "capture")
+		o.fail("must be decode or all", "capture")
 	}
 	if !back.routing {
-		f.fail(`is only allowed with return: ["routing"]`, "capture")
+		o.fail(`is only allowed with return: ["routing"]`, "capture")
 	}
 }
 
