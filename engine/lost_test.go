@@ -45,10 +45,14 @@ func loseDevice(t *testing.T, overcommit string, n int) {
 		t.Errorf("a whole device is lost: %v", m.Err())
 	}
 	var streams sync.WaitGroup
+	const stalled = 1
 	errs := make([]error, 6)
 	started := make(chan struct{}, len(errs))
 	for i := range errs {
 		req := Request{Prompt: randomIDs(70 + i), MaxTokens: 100, IgnoreEOS: true}
+		if i == stalled { // a quarter of the room, so that another always runs beside it
+			req.Prompt, req.MaxTokens = randomIDs(20), 40
+		}
 		streams.Go(func() {
 			told := false
 			_, errs[i] = m.Generate(t.Context(), req, func(Token) error {
@@ -56,7 +60,7 @@ func loseDevice(t *testing.T, overcommit string, n int) {
 					started <- struct{}{}
 					told = true
 				}
-				if i == 1 { // takes nothing more, as long as there is a device
+				if i == stalled { // takes nothing more, as long as there is a device
 					<-m.Lost()
 				}
 				return nil
@@ -64,8 +68,11 @@ func loseDevice(t *testing.T, overcommit string, n int) {
 		})
 	}
 	<-started
+	for st := m.Stats(); st.Running+st.Queued+st.Swapped+int(st.Finished["length"]) < len(errs); st = m.Stats() {
+		time.Sleep(time.Millisecond)
+	}
 	var sequence error
-	streams.Go(func() { // waits for room
+	streams.Go(func() { // waits for all the room, behind every stream
 		s, err := m.NewSequence(context.Background(), 256)
 		if err == nil {
 			_, err = s.Read(context.Background(), randomIDs(1), StepOptions{})
