@@ -37,7 +37,7 @@ func TestStepsAreQueuedAhead(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newAhead(c.wanted)
 			streams, err := b.Submit(Request{Prompt: ids, MaxTokens: c.most, Ahead: c.ahead, Ends: func(id int32) bool { return id == c.ends }},
-				[]Choice{{t.Context(), &sampler{host: c.host}}})
+				[]Choice{{Context: t.Context(), Sampler: &sampler{host: c.host}}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -357,7 +357,10 @@ func newBenchOn(f *fake, pages, slots int, opts Options) *bench {
 	f.holds = func(slot int, pages []int32) bool {
 		return slices.ContainsFunc(b.running, func(g *group) bool {
 			return slices.ContainsFunc(g.streams, func(t *Stream) bool {
-				return t.place != nil && t.place.Slot == slot && slices.Equal(t.place.Pages[:len(pages)], pages)
+				ours := func(p *cache.Sequence) bool {
+					return p != nil && p.Slot == slot && slices.Equal(p.Pages[:len(pages)], pages)
+				}
+				return ours(t.place) || slices.ContainsFunc(t.beside, func(b *Beside) bool { return ours(b.place) })
 			})
 		})
 	}
@@ -397,7 +400,7 @@ func (b *bench) submit(ctx context.Context, t testing.TB, req Request) *Stream {
 	if req.Ahead == 0 {
 		req.Ahead = 4
 	}
-	streams, err := b.Submit(req, []Choice{{ctx, &sampler{}}})
+	streams, err := b.Submit(req, []Choice{{Context: ctx, Sampler: &sampler{}}})
 	if err != nil {
 		t.Fatal(err)
 	}

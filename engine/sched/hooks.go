@@ -24,36 +24,40 @@ type choice struct {
 	sample ops.Sample
 	err    error
 	done   chan struct{} // closed when sample and err are final
+	logits *logits
+}
 
+// logits are a row of the last step, fetched when they are asked for.
+type logits struct {
 	mu    sync.Mutex
-	fetch func() ([]float32, error) // of the row
+	fetch func() ([]float32, error)
+}
+
+// get returns the row.
+func (l *logits) get() ([]float32, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fetch()
+}
+
+// keep fetches the row, which the next step writes over.
+func (l *logits) keep() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	row, err := l.fetch()
+	l.fetch = func() ([]float32, error) { return row, err }
 }
 
 // begun starts a choice. Its sample is a copy: it may outlive the step.
 func (s *Scheduler) begun(d draw, row int, sample *ops.Sample, fetch func() ([]float32, error)) *choice {
-	c := &choice{draw: d, row: row, sample: *sample, done: make(chan struct{}), fetch: fetch}
+	c := &choice{draw: d, row: row, sample: *sample, done: make(chan struct{}), logits: &logits{fetch: fetch}}
 	c.sample.Candidates, c.sample.Window = slices.Clone(sample.Candidates), slices.Clone(sample.Window)
 	go func() {
-		c.err = c.stream.sampler.Choose(&c.sample, c.whole)
+		c.err = c.stream.sampler.Choose(&c.sample, c.logits.get)
 		close(c.done)
 		s.poke()
 	}()
 	return c
-}
-
-// whole returns all logits of the row.
-func (c *choice) whole() ([]float32, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.fetch()
-}
-
-// detach keeps the row, which the next step writes over.
-func (c *choice) detach() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	logits, err := c.fetch()
-	c.fetch = func() ([]float32, error) { return logits, err }
 }
 
 // await waits for the choices of a step, and no longer than patience: those that are
@@ -77,7 +81,10 @@ func (s *Scheduler) await(w *work, choices []*choice, patience time.Duration) {
 			w.step.Samples[c.row], w.errs[c.row] = c.sample, c.err
 			continue
 		}
-		c.detach()
+		c.logits.keep()
+		for _, b := range c.stream.beside {
+			b.logits.keep()
+		}
 		c.stream.late = c
 		s.late = append(s.late, c)
 	}
@@ -143,23 +150,23 @@ func (w *work) askHooks() {
 	wait.Wait()
 }
 
-// steering returns how the stream's next rows are steered, and how many of n are
-// steered like the first; none where hooks end the stream.
-func (t *Stream) steering(n int) (*ops.Steering, int) {
+// steering returns how the stream's rows from a position on are steered, and how many
+// of n are steered like the first; none where hooks end the stream.
+func (t *Stream) steering(from, n int) (*ops.Steering, int) {
 	if t.hooks == nil {
 		return nil, n
 	}
-	first, err := t.hooks.Steer(t.read)
+	first, err := t.hooks.Steer(from)
 	if err != nil {
 		t.fault = err
 		t.s.poke() // the loop sweeps it
 		return nil, 0
 	}
-	if t.read < len(t.req.Prompt) { // nothing changes within a prompt
+	if from < len(t.req.Prompt) { // nothing changes within a prompt
 		return first, n
 	}
 	for i := 1; i < n; i++ {
-		if next, err := t.hooks.Steer(t.read + i); err != nil || next != first {
+		if next, err := t.hooks.Steer(from + i); err != nil || next != first {
 			return first, i
 		}
 	}
@@ -184,10 +191,10 @@ func (w *work) routed() {
 		return
 	}
 	row, size := 0, w.routes.Layers*w.routes.K
-	for i, g := range w.groups {
+	for i, g := range w.parts {
 		segment := &w.step.Segments[i]
 		for _, t := range g.streams {
-			if t.hooks != nil && !t.over {
+			if t.hooks != nil && !t.over && g.beside == nil {
 				t.tell(segment, &w.routes, row*size)
 			}
 		}

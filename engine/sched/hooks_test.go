@@ -74,7 +74,7 @@ func steer(position int) *ops.Steering {
 func watch(ctx context.Context, b *bench, t *testing.T, req Request, w *watcher) *Stream {
 	t.Helper()
 	req.Ends, req.Ahead = func(int32) bool { return false }, 4
-	streams, err := b.Submit(req, []Choice{{ctx, w}})
+	streams, err := b.Submit(req, []Choice{{Context: ctx, Sampler: w}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ func (l load) play(b *bench, fail func(string, ...any)) {
 		timer := time.AfterFunc(starving, func() { cancel(errors.New("starved")) })
 		defer timer.Stop()
 		defer cancel(nil)
-		list, cancels = append(list, Choice{ctx, &sampler{seed: uint64(i), host: l.host}}), append(cancels, cancel)
+		list, cancels = append(list, Choice{Context: ctx, Sampler: &sampler{seed: uint64(i), host: l.host}}), append(cancels, cancel)
 	}
 	if l.cancel == 0 {
 		cancels[0](errLeft)

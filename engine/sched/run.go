@@ -35,7 +35,7 @@ func (s *Scheduler) start(w *work) {
 	w.times = ops.Times{}
 	w.step.Times = &w.times
 	w.began = time.Now()
-	for _, g := range w.groups {
+	for _, g := range w.parts {
 		if g.first().started.IsZero() {
 			for _, t := range g.streams {
 				t.started = w.began
@@ -46,12 +46,15 @@ func (s *Scheduler) start(w *work) {
 	if w.reader != nil {
 		s.last = w.reader
 	}
-	for i, g := range w.groups {
-		t := g.first()
-		t.read += w.step.Segments[i].Len
+	for i, g := range w.parts {
+		t, read, all := g.first(), &g.first().read, len(g.first().ids)
+		if g.beside != nil {
+			read, all = &g.beside.read, g.beside.length(t)
+		}
+		*read += w.step.Segments[i].Len
 		g.in = w
-		if t.drawn == 0 && t.read == len(t.ids) {
-			w.prompts += t.read
+		if t.drawn == 0 && *read == all {
+			w.prompts += all
 		}
 	}
 	for i, d := range w.draws {
@@ -84,7 +87,7 @@ func (s *Scheduler) next(w *work) *work {
 // chooses no token in w, no choices part there, nobody was put aside or has left.
 func (s *Scheduler) steady(w *work) bool {
 	for i, d := range w.draws {
-		if d.stream != nil && (w.step.Sampling[i].Window > 0 || len(d.group.streams) > 1) {
+		if d.beside != nil || d.stream != nil && (w.step.Sampling[i].Window > 0 || len(d.group.streams) > 1) {
 			return false
 		}
 	}
@@ -119,12 +122,12 @@ func (s *Scheduler) settle(w *work, draws ops.Ticket, next *work) {
 	for _, e := range w.over {
 		s.finish(e.group, e.stream, e.reason, e.err)
 	}
-	for _, g := range w.groups {
+	for _, g := range w.parts {
 		if g.in == w {
 			g.in = nil
 		}
 		if err == nil && g.in == nil && len(g.streams) > 1 && g.first().read == len(g.first().ids) {
-			err = s.fork(g)
+			err = s.fork(g.group)
 		}
 	}
 	for _, d := range w.draws {
@@ -177,7 +180,7 @@ func (s *Scheduler) begin(w *work) (context.Context, func()) {
 	ctx, stop := context.WithCancel(context.Background())
 	s.mu.Lock()
 	s.inStep = s.inStep[:0]
-	for _, g := range w.groups {
+	for _, g := range w.parts {
 		s.inStep = append(s.inStep, g.streams...)
 	}
 	s.abandon = stop
@@ -193,12 +196,12 @@ func (s *Scheduler) lose(w *work, err error) {
 	s.mu.Lock()
 	err = cmp.Or(s.failed, err)
 	s.mu.Unlock()
-	for _, g := range w.groups {
+	for _, g := range w.parts {
 		for _, t := range slices.Clone(g.streams) {
 			if reason, why := t.ended(); reason != "" {
-				s.end(g, t, reason, why)
+				s.end(g.group, t, reason, why)
 			} else {
-				s.end(g, t, "error", lost(err))
+				s.end(g.group, t, "error", lost(err))
 			}
 		}
 	}

@@ -20,6 +20,7 @@ package sched
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -159,7 +160,10 @@ func (s *Scheduler) Submit(req Request, choices []Choice) ([]*Stream, error) {
 	arrived := time.Now()
 	streams := make([]*Stream, len(choices))
 	for i, choice := range choices {
-		t := &Stream{s: s, req: &req, ctx: choice.Context, sampler: choice.Sampler,
+		if len(choice.Beside) > 0 && len(choices) > 1 {
+			return nil, errors.New("sched: choices with sequences beside are requests of their own")
+		}
+		t := &Stream{s: s, req: &req, ctx: choice.Context, sampler: choice.Sampler, beside: choice.Beside,
 			tokens: make(chan ops.Sample, req.Ahead+req.Hold), ids: slices.Clone(req.Prompt), queued: arrived}
 		t.hooks, _ = choice.Sampler.(Hooked)
 		streams[i] = t
@@ -169,6 +173,9 @@ func (s *Scheduler) Submit(req Request, choices []Choice) ([]*Stream, error) {
 	for left := streams; len(left) > 0; {
 		g := &group{streams: slices.Clone(left), arrived: arrived.Add(-ahead)}
 		for !s.fits(g) {
+			if slots := 1 + len(g.first().beside); len(g.streams) == 1 && slots > 1 {
+				return nil, fmt.Errorf("%d prompt tokens, %d to make and %d sequences beside do not fit in the cache: lower max_tokens, or allow more than %d streams at a time", len(req.Prompt), req.MaxTokens, slots-1, slots-1)
+			}
 			if len(g.streams) == 1 {
 				return nil, fmt.Errorf("%d prompt tokens and %d to make do not fit in the cache: shorten the prompt or lower max_tokens", len(req.Prompt), req.MaxTokens)
 			}
@@ -206,6 +213,9 @@ func (s *Scheduler) Submit(req Request, choices []Choice) ([]*Stream, error) {
 func (s *Scheduler) fits(g *group) bool {
 	t := g.first()
 	alone := cache.Need{Tokens: len(t.req.Prompt) + t.req.MaxTokens, Count: 1}
+	for _, b := range t.beside {
+		alone.Tokens, alone.Count = max(alone.Tokens, len(b.prompt)+t.req.MaxTokens), alone.Count+1
+	}
 	return s.cache.Fits(s.need(g, 0)) && s.cache.Fits(alone)
 }
 
@@ -343,10 +353,7 @@ func (s *Scheduler) finish(g *group, t *Stream, reason string, err error) {
 	s.mu.Lock()
 	g.streams = rest // Stats may be counting the queue
 	s.mu.Unlock()
-	if t.place != nil {
-		t.place.Release()
-		t.place = nil
-	}
+	t.leave()
 	t.saved = nil
 	if err == nil {
 		t.release(0)
@@ -416,10 +423,16 @@ func (s *Scheduler) admit() {
 // place takes memory for a group.
 func (s *Scheduler) place(g *group) bool {
 	places, ok := s.turn.TryAcquire(s.need(g, len(s.running)))
-	for i := range places {
-		g.streams[i].place = places[i]
+	if !ok {
+		return false
 	}
-	return ok
+	for i, t := range g.streams {
+		t.place = places[i]
+	}
+	for i, b := range g.first().beside {
+		b.place = places[len(g.streams)+i]
+	}
+	return true
 }
 
 // restore puts a group that has its place again where it was.
@@ -451,18 +464,17 @@ func (s *Scheduler) restore(g *group) {
 func (s *Scheduler) putAside(g *group) {
 	s.running = slices.DeleteFunc(s.running, func(other *group) bool { return other == g })
 	t := g.first()
-	if s.opts.Overcommit == "swap" && !g.reading() {
+	if s.opts.Overcommit == "swap" && !g.reading() && len(t.beside) == 0 {
 		var err error
 		if t.saved, err = s.machine.Save(t.place, t.read); err != nil {
 			s.finish(g, t, "error", lost(err))
 			return
 		}
 	} else {
-		t.read = 0
+		t.restart()
 	}
 	for _, t := range g.streams {
-		t.place.Release()
-		t.place = nil
+		t.leave()
 	}
 	at, _ := slices.BinarySearchFunc(s.aside, g.order, func(other *group, order uint64) int {
 		if other.order < order {
@@ -480,7 +492,7 @@ func (s *Scheduler) putAside(g *group) {
 // says whether the group may decode; the newest of all is put aside itself.
 func (s *Scheduler) grow(g *group) bool {
 	t := g.first()
-	for !t.place.Grow(len(t.ids)) {
+	for !t.grow() {
 		newest := s.running[len(s.running)-1]
 		if newest == g && len(s.running) == 1 {
 			return false // sequences that are not ours hold the rest

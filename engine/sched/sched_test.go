@@ -73,7 +73,7 @@ func TestQueueLimit(t *testing.T) {
 		for range 2 {
 			waiting = append(waiting, b.submit(t.Context(), t, Request{Prompt: prompt(2, 5), MaxTokens: 1}))
 		}
-		_, err := b.Submit(Request{Prompt: prompt(2, 5), MaxTokens: 1, Ahead: 1}, []Choice{{t.Context(), &sampler{}}})
+		_, err := b.Submit(Request{Prompt: prompt(2, 5), MaxTokens: 1, Ahead: 1}, []Choice{{Context: t.Context(), Sampler: &sampler{}}})
 		var full *QueueError
 		if !errors.As(err, &full) || full.Limit != 2 || full.RetryAfter <= 0 {
 			t.Errorf("a third in a queue of two: %v", err)
@@ -199,7 +199,7 @@ func TestBrokenStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(8, 2, plain)
 		b.fake.broken = errors.New("the device fell off")
-		list := []Choice{{t.Context(), &sampler{}}, {t.Context(), &sampler{}}}
+		list := []Choice{{Context: t.Context(), Sampler: &sampler{}}, {Context: t.Context(), Sampler: &sampler{}}}
 		streams, err := b.Submit(Request{Prompt: prompt(1, 70), MaxTokens: 5, Ahead: 1, Ends: func(int32) bool { return false }}, list)
 		if err != nil {
 			t.Fatal(err)
@@ -231,7 +231,7 @@ func TestClose(t *testing.T) {
 		if n, end := consume(holder); n != 50 || end.Err != nil {
 			t.Errorf("the running one: %d tokens, %v", n, end.Err)
 		}
-		if _, err := b.Submit(Request{Prompt: prompt(2, 5), MaxTokens: 1}, []Choice{{t.Context(), &sampler{}}}); !errors.Is(err, errClosed) {
+		if _, err := b.Submit(Request{Prompt: prompt(2, 5), MaxTokens: 1}, []Choice{{Context: t.Context(), Sampler: &sampler{}}}); !errors.Is(err, errClosed) {
 			t.Errorf("after Close: %v", err)
 		}
 		b.close(t)
@@ -244,7 +244,7 @@ func TestChoicesShareThePrompt(t *testing.T) {
 		b := newBench(64, 4, plain)
 		list := make([]Choice, 4)
 		for i := range list {
-			list[i] = Choice{t.Context(), &sampler{seed: uint64(i)}}
+			list[i] = Choice{Context: t.Context(), Sampler: &sampler{seed: uint64(i)}}
 		}
 		streams, err := b.Submit(Request{Prompt: prompt(1, 10*ops.PageTokens+1), MaxTokens: 5, Ahead: 1, Ends: func(int32) bool { return false }}, list)
 		if err != nil {
@@ -271,7 +271,7 @@ func TestAbandonedStep(t *testing.T) {
 		var list []Choice
 		for i := range leave {
 			ctx, cancel := context.WithCancelCause(t.Context())
-			leave[i], list = cancel, append(list, Choice{ctx, &sampler{}})
+			leave[i], list = cancel, append(list, Choice{Context: ctx, Sampler: &sampler{}})
 		}
 		streams, err := b.Submit(Request{Prompt: prompt(1, 5), MaxTokens: 5, Ahead: 1, Ends: func(int32) bool { return false }}, list)
 		if err != nil {
@@ -304,7 +304,7 @@ func TestPutAsideWhileReading(t *testing.T) {
 			b.fake.Lock()                    // until both have come
 			older := b.submit(t.Context(), t, Request{Prompt: prompt(1, 60), MaxTokens: 250, Ahead: 250})
 			ids := prompt(2, 80*ops.PageTokens)
-			list := []Choice{{t.Context(), &sampler{seed: 1}}}
+			list := []Choice{{Context: t.Context(), Sampler: &sampler{seed: 1}}}
 			streams, err := b.Submit(Request{Prompt: ids, MaxTokens: 3, Ahead: 3, PromptCandidates: new(int), Ends: func(int32) bool { return false }}, list)
 			if err != nil {
 				t.Fatal(err)

@@ -13,9 +13,9 @@ import (
 // work is a step from its plan to its end. Its slices are used again.
 type work struct {
 	step    ops.Step
-	groups  []*group // of each segment
-	draws   []draw   // of each row of logits
-	logits  []int    // offsets of all segments
+	parts   []part // of each segment
+	draws   []draw // of each row of logits
+	logits  []int  // offsets of all segments
 	decodes int
 	chunk   int    // tokens of the one segment that is longer
 	reader  *group // whose they are
@@ -30,11 +30,19 @@ type work struct {
 	over    []ending   // of streams that ended while the step was queued already
 }
 
-// draw is what a row of logits is for: a stream's next token, or the score of a
-// prompt token (stream nil).
+// part says whose a segment is: the first stream's of a group, or a sequence's beside
+// it.
+type part struct {
+	*group
+	beside *Beside
+}
+
+// draw is what a row of logits is for: a stream's next token, or else (stream nil) a
+// sequence beside one, or the score of a prompt token.
 type draw struct {
 	group    *group
 	stream   *Stream
+	beside   *Beside
 	sampling ops.Sampling // of a score
 }
 
@@ -52,7 +60,7 @@ type ending struct {
 // put aside, and where that would be needed plan says false.
 func (s *Scheduler) plan(w, before *work) bool {
 	w.step.IDs, w.step.Segments, w.step.Sampling = w.step.IDs[:0], w.step.Segments[:0], w.step.Sampling[:0]
-	w.groups, w.draws, w.logits, w.decodes, w.chunk, w.reader = w.groups[:0], w.draws[:0], w.logits[:0], 0, 0, nil
+	w.parts, w.draws, w.logits, w.decodes, w.chunk, w.reader = w.parts[:0], w.draws[:0], w.logits[:0], 0, 0, nil
 	w.prompts, w.forward, w.err, w.over, w.step.Routes = 0, nil, nil, w.over[:0], nil
 	for i := 0; i < len(s.running); i++ {
 		g := s.running[i]
@@ -66,12 +74,13 @@ func (s *Scheduler) plan(w, before *work) bool {
 			}
 		case t.drawn+t.flying() >= t.req.MaxTokens:
 			continue // it has drawn its last
-		case !t.place.Grow(len(t.ids) + t.flying()):
+		case !t.grow():
 			return false
 		}
 		if w.segment(g, ops.Decode, 1) > 0 {
 			w.draw(g, t, 0)
 			w.decodes++
+			w.decodeBeside(g)
 		}
 	}
 	if w.reader = s.reader(); w.reader != nil {
@@ -103,7 +112,7 @@ func (s *Scheduler) reader() (next *group) {
 // returns how many; the wanted logits follow. Where hooks refuse, it is none.
 func (w *work) segment(g *group, kind ops.SegmentKind, n int) int {
 	t := g.first()
-	steer, n := t.steering(n)
+	steer, n := t.steering(t.read, n)
 	if n == 0 {
 		return 0
 	}
@@ -114,7 +123,7 @@ func (w *work) segment(g *group, kind ops.SegmentKind, n int) int {
 		w.step.IDs = append(w.step.IDs, t.ids[t.read:t.read+n]...)
 	}
 	w.step.Segments = append(w.step.Segments, ops.Segment{Kind: kind, Slot: t.place.Slot, Start: t.read, Len: n, Pages: t.place.Pages, Steer: steer})
-	w.groups = append(w.groups, g)
+	w.parts = append(w.parts, part{group: g})
 	return n
 }
 
@@ -135,6 +144,8 @@ func (w *work) want(d draw, offset int) {
 func (w *work) ask() {
 	for _, d := range w.draws {
 		switch t := d.stream; {
+		case d.beside != nil:
+			w.step.Sampling = append(w.step.Sampling, ops.Sampling{Watch: -1}) // its stream's hooks see the row
 		case t == nil:
 			w.step.Sampling = append(w.step.Sampling, d.sampling)
 		case t.over:
@@ -153,9 +164,12 @@ func (w *work) ask() {
 // the prompt's end; of tokens drawn before it was put aside, in step form.
 func (w *work) read(g *group, opts Options) {
 	t := g.first()
+	if w.readBeside(g, opts) {
+		return
+	}
 	prompt := len(t.req.Prompt)
 	if t.read >= prompt {
-		w.chunk = w.segment(g, ops.Replay, min(opts.Chunk, len(t.ids)-t.read))
+		w.chunk = w.segment(g, ops.Replay, min(opts.Chunk, t.together(len(t.ids))-t.read))
 	} else {
 		w.chunk = opts.Chunk
 		if t.req.PromptCandidates != nil {
@@ -209,6 +223,7 @@ func (s *Scheduler) choose(w *work, patience time.Duration) {
 	var machine sync.Mutex
 	var wait sync.WaitGroup
 	var hooked []*choice
+	s.showBeside(w, &machine)
 	for i, d := range w.draws {
 		w.errs[i] = nil
 		t := d.stream
@@ -250,6 +265,8 @@ func (s *Scheduler) deliver(w *work, took time.Duration) {
 	for i, d := range w.draws {
 		sample := &w.step.Samples[i]
 		switch t := d.stream; {
+		case d.beside != nil:
+			// Its stream's hooks have it.
 		case t == nil:
 			score := *sample
 			score.Candidates, score.Window = slices.Clone(sample.Candidates), nil
@@ -312,7 +329,8 @@ func (s *Scheduler) rewind(g *group, t *Stream, to int) {
 		s.end(g, t, "error", fmt.Errorf("sched: back to position %d of %d, %d tokens are held", to, len(t.ids), len(t.held)))
 		return
 	}
-	t.ids, t.held, t.drawn, t.read = t.ids[:to], t.held[:len(t.held)-n], t.drawn-n, 0
+	t.ids, t.held, t.drawn = t.ids[:to], t.held[:len(t.held)-n], t.drawn-n
+	t.restart()
 	t.told = min(t.told, to)
 	if t.lost += n; t.drawn+t.lost >= maxWork*t.req.MaxTokens {
 		s.end(g, t, "length", nil)

@@ -76,6 +76,8 @@ type Choice struct {
 	// nobody else is in the step, and gives its memory back.
 	Context context.Context
 	Sampler Sampler
+	// Beside are sequences that go along. A request with them has one choice.
+	Beside []*Beside
 }
 
 // End says how a stream ended.
@@ -95,6 +97,7 @@ type Stream struct {
 	unwatch func() bool
 	sampler Sampler
 	hooks   Hooked // the sampler, if hooks look into it; else nil
+	beside  []*Beside
 
 	tokens  chan ops.Sample
 	ahead   atomic.Int64 // tokens drawn and not taken
@@ -179,13 +182,17 @@ func (g *group) reading() bool {
 // need is what the group takes to be admitted, or to come back.
 func (s *Scheduler) need(g *group, spare int) cache.Need {
 	t := g.first()
-	tokens := len(t.req.Prompt) + t.req.MaxTokens
+	prompt, shared := len(t.req.Prompt), len(t.req.Prompt)
+	for _, b := range t.beside {
+		prompt, shared = max(prompt, len(b.prompt)), 0
+	}
+	tokens := prompt + t.req.MaxTokens
 	if s.opts.Overcommit == "" {
 		spare = 0
 	} else {
-		tokens = min(tokens, len(t.ids)+1)
+		tokens = min(tokens, prompt+t.drawn+1)
 	}
-	return cache.Need{Tokens: tokens, Count: len(g.streams), Shared: len(t.req.Prompt), Spare: spare}
+	return cache.Need{Tokens: tokens, Count: len(g.streams) + len(t.beside), Shared: shared, Spare: spare}
 }
 
 // flying is how many of its tokens are being drawn: 0 or 1.
