@@ -110,7 +110,7 @@ func (c *choices) choice(ctx context.Context, i int) (sched.Choice, error) {
 		if hooks, err = m.hooked(&req, sampler); err != nil {
 			return sched.Choice{}, err
 		}
-		choice.Sampler = hooks
+		choice.Sampler, choice.Beside = hooks, hooks.Beside()
 	}
 	c.hooks, c.reqs = append(c.hooks, hooks), append(c.reqs, req)
 	sampler.Prompt(req.Prompt)

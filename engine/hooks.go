@@ -84,11 +84,21 @@ func (m *Model) hooked(req *Request, sampler *sample.Sampler) (*hooked.Sampler, 
 		return nil, err
 	}
 	asked := len(req.Prompt)
+	usual := req.MaxTokens == m.info.Context-asked // as many as there is room for
 	if req.Prompt, err = chain.Prompt(req.Prompt); err == nil && len(req.Prompt) != asked {
-		if req.MaxTokens == m.info.Context-asked {
-			req.MaxTokens = 0 // as many as there is room for
+		if usual {
+			req.MaxTokens = 0
 		}
 		err = m.check(req)
+	}
+	for _, ids := range chain.Sequences() {
+		room := m.info.Context - len(ids)
+		if usual && req.MaxTokens > room {
+			req.MaxTokens = max(room, 1)
+		}
+		if err == nil && req.MaxTokens > room {
+			err = &ContextError{Prompt: len(ids), MaxTokens: req.MaxTokens, Limit: m.info.Context}
+		}
 	}
 	if err != nil {
 		chain.Close()
@@ -108,7 +118,7 @@ func (c *choices) alike() bool {
 		if h == nil {
 			continue
 		}
-		if !slices.Equal(c.reqs[i].Prompt, c.reqs[0].Prompt) || h.Digest() != c.hooks[0].Digest() {
+		if !slices.Equal(c.reqs[i].Prompt, c.reqs[0].Prompt) || h.Digest() != c.hooks[0].Digest() || len(h.Beside()) > 0 {
 			return false
 		}
 	}

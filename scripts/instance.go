@@ -288,6 +288,7 @@ func (i *Instance) Prompt(call *hook.Call, p *hook.Prompt) error {
 // Logits implements hook.Hook.
 func (i *Instance) Logits(call *hook.Call, l *hook.Logits) error {
 	return i.handle(call, func(v *vm) []goja.Value {
+		v.row = l
 		return []goja.Value{v.object(logitsKind, logits{l}), v.object(atKind, call.At)}
 	}, nil)
 }

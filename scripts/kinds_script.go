@@ -93,16 +93,34 @@ var contextKind = &kind{name: "Context", doc: "What a choice's handlers work wit
 		return out
 	}},
 	{sig: "rewind(to: Snapshot | number, options?: { attempt?: \"same\" }): void", doc: "Takes the tokens from there on back, which must be held, and draws again; likewise. State goes back with them. Random numbers are new ones, unless the same are asked for.", do: doRewind},
-	{sig: "sequence(prompt: string | Ids): unknown", doc: "Not in this version.", do: missing("sequence")},
+	{sig: "sequence(prompt: string | Ids): Sequence", doc: "Begins a second prompt that reads what is chosen, in the same steps: in hooks() and prompt, two at most. It takes the place of a stream.", do: func(v *vm, c goja.FunctionCall) (out goja.Value) {
+		ids := v.textOrIDs(c.Argument(0))
+		v.during(func(call *hook.Call) error {
+			number, err := call.Sequence(ids)
+			out = v.object(sequenceKind, sequence(number))
+			return err
+		})
+		return out
+	}},
 }}
 
-// missing makes a method of a part of the contract that no engine has yet.
-func missing(name string) func(*vm, goja.FunctionCall) goja.Value {
-	return func(v *vm, _ goja.FunctionCall) goja.Value {
-		v.throw(hook.Missing(name))
-		return nil
-	}
-}
+// sequence is the number of one beside the choice.
+type sequence int
+
+var sequenceKind = &kind{name: "Sequence", doc: "A second prompt of the choice, and what was chosen behind it.", members: []member{
+	{sig: "readonly logits: SequenceLogits", doc: "Its logits for the token to be drawn: in logits.", get: func(v *vm, c goja.FunctionCall) (out goja.Value) {
+		number := receiver[sequence](v, c)
+		v.during(func(call *hook.Call) error {
+			if v.row == nil || call.Event != hook.OnLogits {
+				return faultf(hook.Misuse, "the logits of a sequence in %s: they are there in logits", call.Event)
+			}
+			reads, err := v.row.Beside(int(number))
+			out = v.object(sequenceLogitsKind, besideReads{reads, int(number)})
+			return err
+		})
+		return out
+	}},
+}}
 
 var snapshotKind = &kind{name: "Snapshot", doc: "A place that rewind can come back to as long as its tokens are held.", members: []member{
 	{sig: "readonly position: number", of: func(_ *vm, what any) any { return what.(int) }},

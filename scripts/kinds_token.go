@@ -26,6 +26,16 @@ type modelReads struct{ *hook.Reads }
 
 func (m modelReads) reads() *hook.Reads { return m.Reads }
 
+// besideReads are those of a sequence's row.
+type besideReads struct {
+	*hook.Reads
+	number int
+}
+
+func (b besideReads) reads() *hook.Reads { return b.Reads }
+
+var sequenceLogitsKind = &kind{name: "SequenceLogits", extends: readsKind, doc: "The logits that a sequence gives for the token to be drawn."}
+
 // read makes a method of a read.
 func read[T any](do func(r *hook.Reads, v *vm, c goja.FunctionCall) func() (T, error)) func(*vm, goja.FunctionCall) goja.Value {
 	return func(v *vm, c goja.FunctionCall) goja.Value {
@@ -98,7 +108,14 @@ var logitsKind = &kind{name: "Logits", extends: readsKind,
 			ids := v.ids("the ids", c.Argument(0))
 			return func() error { return l.Only(ids) }
 		})},
-		{sig: "add(other: Logits, weight: number): this", doc: "Not in this version: there are no other sequences.", do: missing("add")},
+		{sig: "add(other: SequenceLogits, weight: number): this", doc: "Adds the logits of a sequence, times a weight.", do: edit(func(l *hook.Logits, v *vm, c goja.FunctionCall) func() error {
+			h, x := v.holds(c.Argument(0)), v.number("the weight", c.Argument(1))
+			if h == nil || h.kind != sequenceLogitsKind {
+				v.throw(faultf(hook.BadValue, "add takes the logits of a sequence, as sequence(...).logits"))
+			}
+			other := h.what.(besideReads).number
+			return func() error { return l.Add(other, float32(x)) }
+		})},
 		{sig: "temperature(t: number): this", doc: "Sets the temperature of this token.", do: setting(hook.Temperature)},
 		{sig: "topK(k: number): this", do: setting(hook.TopK)},
 		{sig: "topP(p: number): this", do: setting(hook.TopP)},

@@ -73,8 +73,8 @@ declare module "roundhouse" {
     snapshot(): Snapshot;
     /** Takes the tokens from there on back, which must be held, and draws again; likewise. State goes back with them. Random numbers are new ones, unless the same are asked for. */
     rewind(to: Snapshot | number, options?: { attempt?: "same" }): void;
-    /** Not in this version. */
-    sequence(prompt: string | Ids): unknown;
+    /** Begins a second prompt that reads what is chosen, in the same steps: in hooks() and prompt, two at most. It takes the place of a stream. */
+    sequence(prompt: string | Ids): Sequence;
   }
 
   /** The handlers of a choice. A handler that throws leaves its token to the default. */
@@ -100,6 +100,16 @@ declare module "roundhouse" {
   /** A place that rewind can come back to as long as its tokens are held. */
   export interface Snapshot {
     readonly position: number;
+  }
+
+  /** A second prompt of the choice, and what was chosen behind it. */
+  export interface Sequence {
+    /** Its logits for the token to be drawn: in logits. */
+    readonly logits: SequenceLogits;
+  }
+
+  /** The logits that a sequence gives for the token to be drawn. */
+  export interface SequenceLogits extends Reads {
   }
 
   /** Where a handler is called. */
@@ -138,8 +148,8 @@ declare module "roundhouse" {
     ban(ids: Ids): this;
     /** Keeps all other tokens from being drawn. */
     only(ids: Ids): this;
-    /** Not in this version: there are no other sequences. */
-    add(other: Logits, weight: number): this;
+    /** Adds the logits of a sequence, times a weight. */
+    add(other: SequenceLogits, weight: number): this;
     /** Sets the temperature of this token. */
     temperature(t: number): this;
     topK(k: number): this;

@@ -507,7 +507,7 @@ func TestTableIsBound(t *testing.T) {
 		for k, what := range map[*kind]any{
 			contextKind: v.serves, atKind: hook.At{}, readsKind: modelReads{reads}, logitsKind: logits{&hook.Logits{Edits: hook.NewEdits(8), Reads: reads}},
 			candidatesKind: &candidates{}, promptKind: &hook.Prompt{}, tokenKind: &hook.Token{}, finishKind: &hook.Finish{},
-			snapshotKind: 3, routingKind: &hook.Routing{Record: &hook.Record{}}, steeringKind: v.serves, layerKind: &layerRef{}, tokensKind: v.serves,
+			sequenceLogitsKind: besideReads{reads, 0}, snapshotKind: 3, routingKind: &hook.Routing{Record: &hook.Record{}}, steeringKind: v.serves, layerKind: &layerRef{}, tokensKind: v.serves,
 			modelKind: &model, requestKind: &hook.Request{},
 		} {
 			o := v.object(k, what)

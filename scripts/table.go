@@ -46,7 +46,7 @@ type handle struct {
 // kinds is the whole table, in the order of roundhouse.d.ts.
 func kinds() []*kind {
 	return []*kind{
-		scriptKind, paramKind, contextKind, hooksKind, snapshotKind, atKind, readsKind, logitsKind, candidatesKind, promptKind, tokenKind,
+		scriptKind, paramKind, contextKind, hooksKind, snapshotKind, sequenceKind, sequenceLogitsKind, atKind, readsKind, logitsKind, candidatesKind, promptKind, tokenKind,
 		routingKind, finishKind, steeringKind, layerKind, tokensKind, modelKind, requestKind,
 	}
 }

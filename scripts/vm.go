@@ -32,8 +32,9 @@ type vm struct {
 	dead  bool
 	ended bool // no jobs any more
 
-	serves  *Instance  // nil while a script is loaded
-	call    *hook.Call // of the moment; nil outside handlers
+	serves  *Instance    // nil while a script is loaded
+	call    *hook.Call   // of the moment; nil outside handlers
+	row     *hook.Logits // of a call of logits; else nil
 	thrown  *goja.Object
 	fault   *hook.Fault // that thrown stands for
 	protos  map[string]*goja.Object
@@ -166,7 +167,7 @@ func (v *vm) give(call *hook.Call, job func() error) error {
 		v.rt.ClearInterrupt()
 		v.stopping.Store(false)
 		v.call, v.depth, v.buffers = call, 0, 0
-		defer func() { v.call = nil }()
+		defer func() { v.call, v.row = nil, nil }()
 		return job()
 	}
 	return nil

@@ -46,6 +46,8 @@ type Chain struct {
 	solo     bool
 	degraded map[int]bool
 	merged   merged
+	beside   []beside
+	began    bool // the prompt is being read
 	closed   bool
 }
 
@@ -145,7 +147,7 @@ func (c *Chain) Needs() Needs {
 			continue
 		}
 		n.Events |= l.spec.Events
-		n.Synchronous = n.Synchronous || l.lag == MinLag || l.spec.Events.Has(OnSample)
+		n.Synchronous = n.Synchronous || l.lag == MinLag || l.spec.Events.Has(OnSample) || len(c.beside) > 0
 		n.CaptureAll = n.CaptureAll || l.spec.CaptureAll && l.spec.Events.Has(OnRouting)
 		n.Top = max(n.Top, l.spec.Top)
 	}
@@ -181,10 +183,10 @@ func (c *Chain) close(call *Call, err error) error {
 // the choice.
 func (c *Chain) call(l *link, e Events, at At, do func(*Call) error) (call *Call, ok bool, err error) {
 	call = c.open(l, e, at)
-	before := *l.steer
+	before, sequences := *l.steer, len(c.beside)
 	fault := c.close(call, guarded(func() error { return do(call) }))
 	if fault != nil {
-		*l.steer = before
+		*l.steer, c.beside = before, c.beside[:sequences]
 		return call, false, c.fail(l, e, at, fault)
 	}
 	l.mark(c.turn)
@@ -303,8 +305,9 @@ type Verdict struct {
 
 // Logits tells hooks what is due and collects their edits of the row that the token
 // at a position is drawn from. source may wait for the device: edits alone never
-// call it. Both are called for every token of the choice, in order.
-func (c *Chain) Logits(at At, entry, model Source) (Verdict, error) {
+// call it. Both are called for every token of the choice, in order. beside has a source
+// for each of Sequences.
+func (c *Chain) Logits(at At, entry, model Source, beside ...Source) (Verdict, error) {
 	if c == nil {
 		return Verdict{}, nil
 	}
@@ -321,16 +324,21 @@ func (c *Chain) Logits(at At, entry, model Source) (Verdict, error) {
 		return Verdict{}, err
 	}
 	var reads *Reads
+	var others []*Reads
 	all := NewEdits(c.options.Tokens)
 	for l := range c.on(OnLogits) {
 		if reads == nil {
-			reads = NewReads(c.options.Tokens, entry, model)
+			reads, others = NewReads(c.options.Tokens, entry, model), c.others(beside)
 		}
 		own := NewEdits(c.options.Tokens)
+		own.others = len(others)
 		_, ok, err := c.call(l, OnLogits, at, func(call *Call) error {
 			reads.bind(call)
+			for _, r := range others {
+				r.bind(call)
+			}
 			own.check = call.Usable
-			if err := l.Logits(call, &Logits{Edits: own, Reads: reads}); err != nil {
+			if err := l.Logits(call, &Logits{own, reads, others}); err != nil {
 				return err
 			}
 			return all.behind(own)

@@ -75,6 +75,7 @@ type Edits struct {
 	ids    int
 	values Values
 	check  func() error // whether the handle may still be used; nil for always
+	others int          // sequences that can be added
 }
 
 // NewEdits returns an empty list for a vocabulary of so many tokens.
@@ -129,8 +130,8 @@ func (e *Edits) Add(other int, weight float32) error {
 		return faultf(NotANumber, "add with a weight of NaN")
 	case !(weight >= -maxBias && weight <= maxBias):
 		return faultf(BadValue, "add with a weight of %v: it lies in %g to %g", weight, -float64(maxBias), float64(maxBias))
-	case other < 0:
-		return faultf(BadID, "add of sequence %d", other)
+	case other < 0 || other >= e.others:
+		return faultf(BadID, "add of sequence %d: the request has %d", other, e.others)
 	}
 	return e.record(Edit{Op: Add, Value: weight, Other: other})
 }

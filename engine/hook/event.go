@@ -18,6 +18,16 @@ type Prompt struct {
 type Logits struct {
 	*Edits
 	*Reads
+	beside []*Reads
+}
+
+// Beside returns the reads of a sequence's row beside (see Call.Sequence): the logits
+// that it gives for the same token.
+func (l *Logits) Beside(sequence int) (*Reads, error) {
+	if sequence < 0 || sequence >= len(l.beside) {
+		return nil, faultf(BadID, "sequence %d: the request has %d", sequence, len(l.beside))
+	}
+	return l.beside[sequence], nil
 }
 
 // Token is a token that was chosen.

@@ -124,10 +124,8 @@ type Hook interface {
 
 // missing are the parts of the contract that no engine has yet, with what to do.
 var missing = map[string]string{
-	"sequence": "send the second prompt as a request of its own",
-	"add":      "there are no other sequences to add: use bias and scale",
-	"route":    "steer biases, bans and forces experts without stopping the forward pass",
-	"hidden":   "steer.vector adds to the residual; routing and logits can be read",
+	"route":  "steer biases, bans and forces experts without stopping the forward pass",
+	"hidden": "steer.vector adds to the residual; routing and logits can be read",
 }
 
 // Missing is the fault of asking for a part of the contract that is not in this

@@ -53,6 +53,7 @@ type Sampler struct {
 	begun      []int32        // the prompt
 	made       []int32        // tokens accepted
 	quit       chan struct{}  // closed when the stream has ended
+	beside     []*sched.Beside
 
 	mu     sync.Mutex
 	extras []Extra
@@ -70,8 +71,16 @@ var _ sched.Hooked = (*Sampler)(nil)
 
 // New joins a chain, which has seen the prompt, and a sampler. Finish closes the chain.
 func New(base *sample.Sampler, chain *hook.Chain, prompt []int32, o Options) *Sampler {
-	return &Sampler{base: base, chain: chain, begun: prompt, options: o, needs: chain.Needs(), quit: make(chan struct{})}
+	s := &Sampler{base: base, chain: chain, begun: prompt, options: o, needs: chain.Needs(), quit: make(chan struct{})}
+	for _, ids := range chain.Sequences() {
+		s.beside = append(s.beside, sched.NewBeside(ids))
+	}
+	base.Beside(func(other int) ([]float32, error) { return s.beside[other].Row() })
+	return s
 }
+
+// Beside are the sequences that go along with the stream (see sched.Choice).
+func (s *Sampler) Beside() []*sched.Beside { return s.beside }
 
 // Draw implements sched.Sampler.
 func (s *Sampler) Draw(position, candidates int) ops.Sampling {
@@ -104,15 +113,13 @@ func (s *Sampler) Choose(out *ops.Sample, row func() ([]float32, error)) error {
 		s.handler = nil
 	case s.needs.Synchronous:
 		s.flush() // the row that this token is drawn from
-		entry, model := s.base.Sources(out, row)
-		s.verdict, s.err = s.chain.Logits(s.at, entry, model)
+		s.ask(out, row)
 	}
 	s.finishRow(read, out, row)
 	for s.err == nil && s.verdict.Rewind && s.verdict.To == s.at.Position { // the same row once more
 		s.base.Rewind(s.begun, s.made, uint32(s.verdict.Attempt))
 		s.base.Entry(s.at.Position, s.candidates)
-		entry, model := s.base.Sources(out, row)
-		s.verdict, s.err = s.chain.Logits(s.at, entry, model)
+		s.ask(out, row)
 		s.finishRow(true, out, row)
 	}
 	switch {
@@ -130,6 +137,16 @@ func (s *Sampler) Choose(out *ops.Sample, row func() ([]float32, error)) error {
 	out.Candidates = out.Candidates[:min(s.candidates, len(out.Candidates))]
 	s.token = hook.Token{Position: s.at.Position, ID: out.Token.ID, Logprob: out.Token.Logprob, Forced: s.verdict.Forced}
 	return nil
+}
+
+// ask asks the logits hooks, with a row that they may read.
+func (s *Sampler) ask(out *ops.Sample, row func() ([]float32, error)) {
+	entry, model := s.base.Sources(out, row)
+	var beside []hook.Source
+	for _, b := range s.beside {
+		beside = append(beside, s.base.Plain(b.Row))
+	}
+	s.verdict, s.err = s.chain.Logits(s.at, entry, model, beside...)
 }
 
 // finishRow makes a token of a row, unless hooks want none of it.

@@ -20,6 +20,7 @@ type chain struct {
 	kept, spare []token
 	tail        tail
 	work        *Work // for the whole row
+	sum         []float32
 }
 
 // token is a candidate in the chain.

@@ -258,8 +258,12 @@ func (s *Sampler) chooseFrom(out *ops.Sample, e *hook.Folded, row func() ([]floa
 	if e != nil {
 		mask = e.Mask
 	}
-	ok := len(out.Window) > 0 && c.windowEdited(out, s.tokens, s.sum, mask) && s.run(c)
-	if !ok {
+	switch {
+	case e != nil && len(e.Add) > 0:
+		if err := s.mixed(c, e, &drawn, row); err != nil {
+			return err
+		}
+	case len(out.Window) == 0 || !c.windowEdited(out, s.tokens, s.sum, mask) || !s.run(c):
 		seen.Candidates, seen.Window = nil, nil
 		if err := s.again(&seen, &drawn, row); err != nil {
 			return err
@@ -289,6 +293,45 @@ func (s *Sampler) chooseFrom(out *ops.Sample, e *hook.Folded, row func() ([]floa
 		out.Chosen = l.logprob(id)
 	}
 	return nil
+}
+
+// Beside lets edits add the rows of other sequences, [vocabulary]: rows returns one that
+// Folded.Add names. Nil is for none.
+func (s *Sampler) Beside(rows func(other int) ([]float32, error)) { s.beside = rows }
+
+// mixed runs the chain on the sum of a row and those beside it: the row after the
+// request's own edits, the hook's formula, and then the chain from there.
+func (s *Sampler) mixed(c *chain, e *hook.Folded, drawn *ops.Sampling, row func() ([]float32, error)) error {
+	own, err := s.whole(row)
+	if err != nil {
+		return err
+	}
+	sum := append(c.sum[:0], own...)
+	c.sum = sum
+	entry := ops.Sampling{Repetition: drawn.Repetition, Presence: drawn.Presence, Frequency: drawn.Frequency,
+		Seen: drawn.Seen, Bias: s.params.Bias, Mask: s.params.Mask}
+	edit(sum[:s.tokens], &entry)
+	others := make([][]float32, len(e.Add))
+	for i, w := range e.Add {
+		if s.beside == nil {
+			return fmt.Errorf("the logits of sequence %d are added, and there is none", w.Other)
+		}
+		if others[i], err = s.whole(func() ([]float32, error) { return s.beside(w.Other) }); err != nil {
+			return err
+		}
+	}
+	e.Apply(sum[:s.tokens], func(other int) []float32 {
+		return others[slices.IndexFunc(e.Add, func(w hook.Weight) bool { return w.Other == other })]
+	})
+	rest := *drawn
+	rest.Repetition, rest.Presence, rest.Frequency, rest.Seen, rest.Bias, rest.Mask = 0, 0, 0, nil, nil, nil
+	if s.plan.early {
+		rest.Bias = s.repeats.edits()
+	}
+	s.plan.scale, s.drawn = 1, rest // the formula has it
+	var seen ops.Sample
+	Device(c.work, &seen, &rest, sum, s.tokens)
+	return s.leave(c, &seen, func() ([]float32, error) { return sum, nil })
 }
 
 // Left is what the chain has left of a row.

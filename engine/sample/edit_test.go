@@ -12,12 +12,17 @@ import (
 )
 
 // edited is the reference: the edit of a hook on the row as it enters, in float64,
-// and the parameters that it sets.
-func (c *plain) edited(p *Params, e *hook.Folded) Params {
+// and the parameters that it sets. others are the rows beside.
+func (c *plain) edited(p *Params, e *hook.Folded, others [][]float32) Params {
 	q := *p
 	for id := range c.x {
 		if c.x[id] *= float64(e.Scale); !e.Allows(int32(id)) {
 			c.in[id] = false
+		}
+	}
+	for _, w := range e.Add {
+		for id := range c.x {
+			c.x[id] += float64(w.Value) * float64(others[w.Other][id])
 		}
 	}
 	for _, b := range e.Bias {
@@ -85,6 +90,11 @@ func someEdit(t testing.TB, r *rand.Rand, logits []float32) *hook.Folded {
 	if err != nil {
 		return &hook.Folded{Scale: 1} // it would ban all
 	}
+	for other := range 2 {
+		if r.IntN(4) == 0 {
+			f.Add = append(f.Add, hook.Weight{Other: other, Value: float32(r.NormFloat64())})
+		}
+	}
 	return f
 }
 
@@ -124,7 +134,7 @@ func TestEditsFollowTheReference(t *testing.T) {
 	for n := range cases {
 		logits := row(r, vocab, 2+3*r.Float64())
 		p, text := someParams(r, tokens), plainText{prompt: []int32{5, 6, 5, 6, 9, 5}, output: []int32{6, 5}}
-		e := someEdit(t, r, logits[:tokens])
+		e, others := someEdit(t, r, logits[:tokens]), [][]float32{row(r, vocab, 2), row(r, vocab, 2)}
 		fetch := func() ([]float32, error) { return logits, nil }
 		begun := func() *Sampler {
 			s, err := New(p, 1, tokens, vocab)
@@ -135,10 +145,11 @@ func TestEditsFollowTheReference(t *testing.T) {
 			for _, id := range text.output {
 				s.Accept(id)
 			}
+			s.Beside(func(other int) ([]float32, error) { return others[other], nil })
 			return s
 		}
 		c := newPlain(&p, logits[:tokens], text)
-		q := c.edited(&p, e)
+		q := c.edited(&p, e, others)
 		want := int32(-1)
 		if len(c.order()) > 0 {
 			want = c.run(&q, text, &ops.Sampling{Seed: p.Seed, Choice: 1, Position: uint32(n)}, 0).race(&ops.Sampling{Seed: p.Seed, Choice: 1, Position: uint32(n)})
@@ -160,6 +171,9 @@ func TestEditsFollowTheReference(t *testing.T) {
 				return s.ChooseEdited(out, e, fetch)
 			},
 		} {
+			if path != "read" && len(e.Add) > 0 {
+				continue // rows beside are on the host only
+			}
 			var out ops.Sample
 			s := begun()
 			err := take(s, &out)

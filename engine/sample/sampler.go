@@ -45,6 +45,7 @@ type Sampler struct {
 	sum     []ops.Bias
 	mu      float64   // mirostat: the most surprise that a token may have, bits
 	mus     []float64 // before each accepted token, with mirostat
+	beside  func(other int) ([]float32, error)
 
 	plan     plan // of the token at hand
 	drawn    ops.Sampling

@@ -30,6 +30,29 @@ func (s *Sampler) Sources(out *ops.Sample, row func() ([]float32, error)) (entry
 		&source{list: out.Candidates, all: len(out.Candidates) < edits.Candidates, norm: out.LogSumExp, row: own}
 }
 
+// Plain shows hooks a row, [vocabulary], that nothing is known of before they ask.
+func (s *Sampler) Plain(row func() ([]float32, error)) hook.Source {
+	own := func() ([]float32, error) {
+		logits, err := s.whole(row)
+		return logits[:min(s.tokens, len(logits))], err
+	}
+	return &source{row: own, open: func(to *source) error {
+		logits, err := s.whole(row)
+		if err != nil {
+			return err
+		}
+		c := chains.Get().(*chain)
+		defer chains.Put(c)
+		var out ops.Sample
+		Device(c.work, &out, &ops.Sampling{Watch: -1, Candidates: window}, logits, s.tokens)
+		if out.LogSumExp != out.LogSumExp {
+			return ErrLogits
+		}
+		to.list, to.all, to.norm = out.Candidates, len(out.Candidates) < window, out.LogSumExp
+		return nil
+	}}
+}
+
 // source is a hook.Source that knows the best tokens and the sum over all.
 type source struct {
 	list  []ops.Candidate
@@ -37,6 +60,19 @@ type source struct {
 	norm  float32
 	row   func() ([]float32, error)
 	whole []float32
+	open  func(*source) error // finds them out; nil where they are known
+}
+
+// known finds out what is not known yet.
+func (s *source) known() error {
+	if s.open == nil {
+		return nil
+	}
+	if err := s.open(s); err != nil {
+		return err
+	}
+	s.open = nil
+	return nil
 }
 
 // Row implements hook.Source.
@@ -49,6 +85,9 @@ func (s *source) Row() (_ []float32, err error) {
 
 // Top implements hook.Source.
 func (s *source) Top(k int) ([]hook.Candidate, error) {
+	if err := s.known(); err != nil {
+		return nil, err
+	}
 	if k > len(s.list) && !s.all {
 		logits, err := s.Row()
 		if err != nil {
@@ -65,6 +104,9 @@ func (s *source) Top(k int) ([]hook.Candidate, error) {
 
 // Logprob implements hook.Source.
 func (s *source) Logprob(id int32) (float32, error) {
+	if err := s.known(); err != nil {
+		return 0, err
+	}
 	for _, c := range s.list {
 		if c.ID == id {
 			return c.Logit - s.norm, nil
