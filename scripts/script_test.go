@@ -229,7 +229,7 @@ func TestFaults(t *testing.T) {
 		`emit("x", NaN)`:                       "not_a_number",
 		`new Function("return 1")()`:           "exception",
 		`(() => {}).constructor("return 1")()`: "exception",
-		`l.add(l, 2)`:                          "unsupported",
+		`l.add(l, 2)`:                          "bad_value",
 	} {
 		if f := fault(t, handler); f.Kind.String() != want || f.Hook != "test" || f.Event != "logits" || f.Position != 3 {
 			t.Errorf("%s: %v, want %s", handler, f, want)

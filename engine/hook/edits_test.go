@@ -107,6 +107,7 @@ func TestEditsApply(t *testing.T) {
 		"a ban outlasts it": {func(e *Edits) { e.Ban([]int32{0}); e.Scale(3); e.Bias([]int32{0}, 100) }, []float32{-inf, -6, 9, 12}},
 	} {
 		e := NewEdits(4)
+		e.others = 1
 		c.do(e)
 		if got := edited(t, e, row); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
