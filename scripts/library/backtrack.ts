@@ -14,7 +14,7 @@ export default script({
   lag: 1, // a phrase is noticed before the next token is drawn
   hold: HOLD,
   params: {
-    phrases: { type: "string", maxLength: 8000, description: "one a line; upper and lower case are the same" },
+    phrases: { type: "string", default: "", maxLength: 8000, description: "one a line; upper and lower case are the same" },
   },
   hooks({ params, state, rewind, emit }) {
     const phrases = params.phrases.toLowerCase().split("\n").filter((line) => line !== "");
