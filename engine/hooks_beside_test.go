@@ -162,7 +162,7 @@ func TestSequencesAreBounded(t *testing.T) {
 		return err
 	}), nil)
 	fails("one that is longer than the context", start(func(c *hook.Call) error { _, err := c.Sequence([]int32{1, 2, 3, 4}); return err }),
-		func(r *Request) { r.MaxTokens = 509 })
+		func(r *Request) { r.Prompt, r.MaxTokens = r.Prompt[:2], 509 })
 	fails("one in logits", func() hook.Hook {
 		return &goHook{spec: hook.Spec{Name: "s"}, logits: func(c *hook.Call, _ *hook.Logits) error { _, err := c.Sequence([]int32{1}); return err }}
 	}, nil)
