@@ -21,6 +21,9 @@ type Options struct {
 	// Notify is told what hooks log and emit, and how they fail; it must return
 	// quickly. nil for nobody.
 	Notify func(Notice)
+	// Lens makes a row of logits of a residual, which it does not keep: what the last
+	// norm and the head make of it. Nil where there is no model.
+	Lens func(residual []float32) (Source, error)
 }
 
 // MaxHooks bounds the hooks of a choice.
@@ -76,6 +79,7 @@ type event struct {
 	position int
 	token    *Token
 	record   *Record
+	hidden   *HiddenRecord
 	told     int // of the links, as bits
 }
 
@@ -117,6 +121,9 @@ func (c *Chain) begin(l *link) error {
 	if err == nil && (l.spec.Hold < 0 || l.spec.Hold > MaxHold) {
 		err = faultf(BadValue, "%d tokens to hold back: 0 to %d are possible", l.spec.Hold, MaxHold)
 	}
+	if err == nil {
+		err = c.checkInside(&l.spec)
+	}
 	if err != nil {
 		f := asFault(err)
 		f.Hook, f.Event = l.spec.Name, "start"
@@ -147,7 +154,7 @@ func (c *Chain) Needs() Needs {
 			continue
 		}
 		n.Events |= l.spec.Events
-		n.Synchronous = n.Synchronous || l.lag == MinLag || l.spec.Events.Has(OnSample) || len(c.beside) > 0
+		n.Synchronous = n.Synchronous || l.lag == MinLag || l.spec.Events&(OnSample|OnRoute) != 0 || l.spec.Write || len(c.beside) > 0
 		n.CaptureAll = n.CaptureAll || l.spec.CaptureAll && l.spec.Events.Has(OnRouting)
 		n.Top = max(n.Top, l.spec.Top)
 	}
@@ -279,14 +286,25 @@ func (c *Chain) Routing(r Record) {
 	}
 }
 
-// enqueue keeps the queue by position, a token before its routing, in whatever order
-// a step gives them.
+// enqueue keeps the queue by position, a token before its routing and that before its
+// residuals, in whatever order a step gives them.
 func (c *Chain) enqueue(e event) {
 	at := len(c.queue)
-	for at > 0 && (c.queue[at-1].position > e.position || c.queue[at-1].position == e.position && e.token != nil) {
+	for at > 0 && (c.queue[at-1].position > e.position || c.queue[at-1].position == e.position && c.queue[at-1].rank() > e.rank()) {
 		at--
 	}
 	c.queue = slices.Insert(c.queue, at, e)
+}
+
+// rank orders events of a position.
+func (e *event) rank() int {
+	switch {
+	case e.token != nil:
+		return 0
+	case e.record != nil:
+		return 1
+	}
+	return 2
 }
 
 // Verdict is what hooks have made of a token to be drawn.
@@ -457,6 +475,9 @@ func (c *Chain) due(position int) error {
 // tell delivers one event to one hook.
 func (c *Chain) tell(l *link, e *event) error {
 	at := At{Position: e.position, Choice: c.options.Choice, Attempt: c.attempt, Phase: InDecode}
+	if e.hidden != nil {
+		return c.tellHidden(l, e.hidden, at)
+	}
 	kind, handle := OnToken, func(call *Call) error { t := *e.token; return l.Token(call, &t) }
 	if e.record != nil {
 		kind, handle = OnRouting, func(call *Call) error {
@@ -554,8 +575,9 @@ func (c *Chain) Report() Report {
 			u.Faults = with(u.Faults, kind.String(), n)
 		}
 		r.Hooks = append(r.Hooks, u)
-		needs := l.lag == MinLag || l.spec.Events.Has(OnSample)
+		needs := l.lag == MinLag || l.spec.Events&(OnSample|OnRoute) != 0 || l.spec.Write || len(c.beside) > 0
 		r.Synchronous = r.Synchronous || needs
+		r.Uncaptured = r.Uncaptured || l.spec.Events&(OnRoute|OnHidden) != 0
 		r.Undrafted = r.Undrafted || needs || len(l.version) > 1 || !l.steer.Neutral()
 	}
 	return r

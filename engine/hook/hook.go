@@ -13,6 +13,8 @@
 //	verdict, err := chain.Logits(at, source)   // before the token at a position is drawn
 //	verdict, err := chain.Sample(at, chooser)  // where a hook wants to choose
 //	chain.Token(token); chain.Routing(record)  // what came of it, by position
+//	chain.Hidden(record)                       // likewise
+//	chain.Within(place, at, layer, values)     // in the midst of the forward pass
 //	report := chain.Finish(finish)
 //
 // What a handler does at a token's position comes into force there: logits and sample
@@ -56,9 +58,11 @@ const (
 	OnToken
 	OnRouting
 	OnFinish
+	OnHidden // behind routing; or within the forward pass, see Spec.Write
+	OnRoute  // within the forward pass
 )
 
-var eventNames = [...]string{"prompt", "logits", "sample", "token", "routing", "finish"}
+var eventNames = [...]string{"prompt", "logits", "sample", "token", "routing", "finish", "hidden", "route"}
 
 // Has says whether all of some events are in the set.
 func (e Events) Has(some Events) bool { return e&some == some }
@@ -88,8 +92,15 @@ type Spec struct {
 	Priority int           // higher ones are called first, and win where one must
 	Lag      int           // 0 stands for DefaultLag
 	Budget   time.Duration // of one call; 0 stands for Options.Budget
-	// CaptureAll asks for the routing of prompt rows too.
+	// CaptureAll asks for the routing of prompt rows too, and their hidden and route
+	// events.
 	CaptureAll bool
+	// Hidden are the layers that hidden events are of, Route those of route events:
+	// ascending, MaxInside of either at most. With Write, hidden events come within the
+	// forward pass and may change the residual. A row that is read again, after a rewind
+	// say, has the events within it again.
+	Hidden, Route []int
+	Write         bool
 	// Hold is how many tokens are held back, so that the hook may take them back (see
 	// Call.Rewind); 0 for none.
 	Hold int
@@ -117,21 +128,13 @@ type Hook interface {
 	Sample(*Call, *Candidates) (id int32, chosen bool, err error)
 	Token(*Call, *Token) error
 	Routing(*Call, *Routing) error
+	// Hidden is told the residual behind a layer, and Route the logits of its router
+	// before experts are chosen.
+	Hidden(*Call, *Hidden) error
+	Route(*Call, *Router) error
 	Finish(*Call, *Finish) error
 	// Close lets go of the hook, whatever became of it.
 	Close()
-}
-
-// missing are the parts of the contract that no engine has yet, with what to do.
-var missing = map[string]string{
-	"route":  "steer biases, bans and forces experts without stopping the forward pass",
-	"hidden": "steer.vector adds to the residual; routing and logits can be read",
-}
-
-// Missing is the fault of asking for a part of the contract that is not in this
-// version: it is refused, never passed over.
-func Missing(part string) *Fault {
-	return faultf(Unsupported, "%s is not in this version; %s", part, missing[part])
 }
 
 // None is a hook that wants nothing: embed it to serve some events only.
@@ -154,6 +157,12 @@ func (None) Token(*Call, *Token) error { return nil }
 
 // Routing implements Hook.
 func (None) Routing(*Call, *Routing) error { return nil }
+
+// Hidden implements Hook.
+func (None) Hidden(*Call, *Hidden) error { return nil }
+
+// Route implements Hook.
+func (None) Route(*Call, *Router) error { return nil }
 
 // Finish implements Hook.
 func (None) Finish(*Call, *Finish) error { return nil }

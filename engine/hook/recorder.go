@@ -123,6 +123,12 @@ func (r *Recorder) Routing(call *Call, routing *Routing) error {
 	return r.inner.Routing(call, routing)
 }
 
+// Hidden implements Hook. Residuals are not written down.
+func (r *Recorder) Hidden(call *Call, h *Hidden) error { return r.inner.Hidden(call, h) }
+
+// Route implements Hook. Router logits are not written down.
+func (r *Recorder) Route(call *Call, router *Router) error { return r.inner.Route(call, router) }
+
 // Finish implements Hook.
 func (r *Recorder) Finish(call *Call, f *Finish) error {
 	r.flushAll()

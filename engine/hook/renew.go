@@ -28,6 +28,9 @@ func (c *Chain) renew() {
 		if err == nil && (spec.Lag < 0 || spec.Lag > DefaultLag) {
 			err = faultf(BadValue, "a lag of %d: it is %d or %d", spec.Lag, MinLag, DefaultLag)
 		}
+		if err == nil {
+			err = c.checkInside(&spec)
+		}
 		if err != nil {
 			*l.steer = before
 			f := asFault(err)

@@ -42,7 +42,11 @@ func (s *Solo) Call(e Events, at At, budget time.Duration, do func(*Call) error)
 		return Outcome{Notices: out.Notices}, asFault(err)
 	}
 	if e == 0 {
-		s.link.adopt(s.link.Spec(), 0)
+		spec := s.link.Spec()
+		if err := s.chain.checkInside(&spec); err != nil {
+			return Outcome{Notices: out.Notices}, asFault(err)
+		}
+		s.link.adopt(spec, 0)
 	}
 	if s.link.steer.changes != before.changes {
 		now := *s.link.steer
@@ -141,7 +145,7 @@ func (e *Edits) Adopt(list []Edit, values map[Setting]float64) error {
 		case Scale:
 			err = e.Scale(edit.Value)
 		default:
-			err = Missing("add")
+			err = e.Add(edit.Other, edit.Value)
 		}
 		if err != nil {
 			return err

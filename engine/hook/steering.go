@@ -279,8 +279,8 @@ func set(list []ExpertValue, experts []int32, value, off float32) []ExpertValue 
 	return list
 }
 
-// union returns ids of both lists, ascending, each once.
-func union(list, more []int32) []int32 {
+// union returns what either list holds, ascending, each once.
+func union[T int | int32](list, more []T) []T {
 	list = append(slices.Clone(list), more...)
 	slices.Sort(list)
 	return slices.Compact(list)
