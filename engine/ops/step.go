@@ -56,6 +56,11 @@ type Step struct {
 	// Routes, when set, gets the experts that each row chose.
 	Routes *Routes
 
+	// Residual, when set, gets the residual behind some layers, and Between changes
+	// values between phases. A step without them pays nothing for either.
+	Residual *Residual
+	Between  *Between
+
 	// Times, when set, gets the wall time of each phase added.
 	Times *Times
 
