@@ -118,10 +118,13 @@ type formulas struct {
 	state  [][]float64   // layer: ValueHeads*KeyDim*ValueDim
 	past   [][][]float64 // layer: inputs of the convolution so far
 	edit   func(layer int) *intervention
+	chosen [][]int // layer: experts of the last token, best first
 }
 
-// intervention is what steering does to a layer, as the handbook has it.
+// intervention is what steering does to a layer, as the handbook has it, and what is
+// added to the router logits themselves.
 type intervention struct {
+	router      map[int]float64
 	bias, scale map[int]float64
 	ban, force  []int
 	gate        float64 // factor of the shared expert's gate; 0 stands for 1
@@ -130,7 +133,7 @@ type intervention struct {
 }
 
 func newFormulas(c *qwen3next.Config, w weights64) *formulas {
-	f := &formulas{c: c, w: w, keys: make([][][]float64, c.Layers), values: make([][][]float64, c.Layers), past: make([][][]float64, c.Layers)}
+	f := &formulas{c: c, w: w, chosen: make([][]int, c.Layers), keys: make([][][]float64, c.Layers), values: make([][][]float64, c.Layers), past: make([][][]float64, c.Layers)}
 	for range c.Layers {
 		f.state = append(f.state, make([]float64, c.Delta.ValueHeads*c.Delta.KeyDim*c.Delta.ValueDim))
 	}
@@ -186,7 +189,7 @@ func (f *formulas) token(id int32, position int) []float64 {
 		if f.edit != nil && f.edit(i) != nil {
 			edit = f.edit(i)
 		}
-		for j, v := range f.experts(l+"mlp.", f.norm(l+"post_attention_layernorm.weight", x, 1), edit) {
+		for j, v := range f.experts(i, l+"mlp.", f.norm(l+"post_attention_layernorm.weight", x, 1), edit) {
 			x[j] += v
 		}
 		for j, v := range edit.vector {
@@ -304,13 +307,13 @@ func (f *formulas) deltaNet(layer int, l string, x []float64, _ int) []float64 {
 	return f.linear(l+"linear_attn.out_proj", all)
 }
 
-func (f *formulas) experts(l string, x []float64, edit *intervention) []float64 {
+func (f *formulas) experts(layer int, l string, x []float64, edit *intervention) []float64 {
 	weights, sum := f.linear(l+"gate", x), 0.0
 	rank, order := slices.Clone(weights), []int{}
 	for e := range rank {
-		weights[e] = math.Exp(weights[e])
+		weights[e] = math.Exp(weights[e] + edit.router[e])
 		sum += weights[e]
-		if rank[e] += edit.bias[e]; slices.Contains(edit.force, e) {
+		if rank[e] += edit.router[e] + edit.bias[e]; slices.Contains(edit.force, e) {
 			rank[e] = math.Inf(1)
 		}
 		if !slices.Contains(edit.ban, e) {
@@ -319,6 +322,7 @@ func (f *formulas) experts(l string, x []float64, edit *intervention) []float64 
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(rank[b], rank[a]) })
 	chosen := order[:cmp.Or(edit.k, f.c.TopK)]
+	f.chosen[layer] = chosen
 	if f.c.Renormalise {
 		sum = 0
 		for _, e := range chosen {

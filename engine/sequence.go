@@ -32,6 +32,12 @@ type StepOptions struct {
 	Sampling []ops.Sampling
 	// Tap sees the values inside phases, where the backend can show them.
 	Tap func(layer int, what string, width int, data []float32)
+	// Residual gets the residual behind some layers, of each of the tokens, as
+	// ops.Step.Residual does: Values holds theirs, one after another.
+	Residual *ops.Residual
+	// Between changes values inside the step, as ops.Step.Between does: rows are the
+	// places of tokens among those given.
+	Between *ops.Between
 	// Hidden is what a draft sequence reads beside the ids: for each, the
 	// model's hidden state of the token before, after the final norm.
 	Hidden []float32
@@ -106,6 +112,9 @@ func (s *Sequence) Read(ctx context.Context, ids []int32, opts StepOptions) ([]o
 	if s.length+len(ids) > s.limit {
 		return nil, fmt.Errorf("sequence with room for %d tokens has read %d: %d more do not fit", s.limit, s.length, len(ids))
 	}
+	if opts.Residual != nil {
+		opts.Residual.Values = opts.Residual.Values[:0]
+	}
 	samples := make([]ops.Sample, 0, len(opts.Sampling))
 	wanted := opts.Logits
 	for offset := 0; offset < len(ids); {
@@ -148,15 +157,34 @@ func (s *Sequence) step(ctx context.Context, ids []int32, offset int, wanted []i
 	for _, at := range wanted {
 		segment.Logits = append(segment.Logits, at-offset)
 	}
-	step := &ops.Step{IDs: ids, Segments: []ops.Segment{segment}, Sampling: draws, Tap: opts.Tap}
+	step := &ops.Step{IDs: ids, Segments: []ops.Segment{segment}, Sampling: draws, Tap: opts.Tap, Between: shifted(opts.Between, offset)}
+	if opts.Residual != nil {
+		step.Residual = &ops.Residual{Layers: opts.Residual.Layers}
+	}
 	if width := m.cfg.Hidden; opts.Hidden != nil {
 		step.Hidden = opts.Hidden[offset*width:][:len(ids)*width]
 	}
 	samples, err := m.run(ctx, s.stack, step, wanted, opts.Rows)
-	if err == nil {
-		s.length += len(ids)
+	if err != nil {
+		return nil, err
 	}
-	return samples, err
+	s.length += len(ids)
+	if to := opts.Residual; to != nil {
+		to.Width, to.Values = step.Residual.Width, append(to.Values, step.Residual.Values...)
+	}
+	return samples, nil
+}
+
+// shifted is between for a step whose first row is one further on for its caller.
+func shifted(between *ops.Between, offset int) *ops.Between {
+	if between == nil || between.Do == nil || offset == 0 {
+		return between
+	}
+	other := *between
+	other.Do = func(point ops.Point, layer, row int, values []float32) error {
+		return between.Do(point, layer, offset+row, values)
+	}
+	return &other
 }
 
 // Decode feeds one token to each of several sequences in one step, as streams beside
@@ -166,7 +194,7 @@ func (m *Model) Decode(ctx context.Context, sequences []*Sequence, ids []int32, 
 	if len(sequences) == 0 || len(ids) != len(sequences) {
 		return nil, fmt.Errorf("%d tokens for %d sequences: a step needs one for each", len(ids), len(sequences))
 	}
-	step := &ops.Step{IDs: ids, Sampling: opts.Sampling, Hidden: opts.Hidden, Tap: opts.Tap}
+	step := &ops.Step{IDs: ids, Sampling: opts.Sampling, Hidden: opts.Hidden, Tap: opts.Tap, Residual: opts.Residual, Between: opts.Between}
 	for i, s := range sequences {
 		switch {
 		case s.stack != sequences[0].stack || slices.Contains(sequences[:i], s):

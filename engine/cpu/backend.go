@@ -179,7 +179,7 @@ type recorder struct {
 }
 
 func (r *recorder) add(name ops.Phase, run func(*run)) {
-	r.p.phases = append(r.p.phases, phase{name, run})
+	r.p.phases = append(r.p.phases, phase{name: name, run: run})
 }
 
 // vector returns the placed values of v, noting an error when there are none.
@@ -218,6 +218,7 @@ func (r *recorder) exact(m *ops.Matrix) product { return product{matrix: r.place
 type phase struct {
 	name ops.Phase
 	run  func(*run)
+	cut  cut
 }
 
 // program replays its phases in order.
@@ -251,9 +252,10 @@ func (r *run) tap(layer int, what string, width int, data []float32) {
 
 // ticket is a replay in flight.
 type ticket struct {
-	stop context.CancelFunc
-	done chan struct{}
-	err  error
+	stop    context.CancelFunc
+	done    chan struct{}
+	stopped bool // before its last phase
+	err     error
 }
 
 // Submit implements ops.Program: the replay runs on a goroutine that Wait
@@ -272,13 +274,16 @@ func (p *program) Submit(step *ops.Step) (ops.Ticket, error) {
 	go func() {
 		defer close(t.done)
 		for _, phase := range p.phases {
-			if t.err = ctx.Err(); t.err != nil {
+			if t.stopped = ctx.Err() != nil; t.stopped {
 				return
 			}
 			start := time.Now()
 			phase.run(r)
 			if step.Times != nil {
 				step.Times[phase.name] += time.Since(start)
+			}
+			if t.err = r.stop(phase.cut); t.err != nil {
+				return
 			}
 		}
 	}()
@@ -301,10 +306,10 @@ func (w *waiter) Wait(ctx context.Context) error {
 	}
 	w.t.stop()
 	w.p.busy = false
-	if w.t.err != nil {
+	if w.t.stopped {
 		return context.Cause(ctx)
 	}
-	return nil
+	return w.t.err
 }
 
 // Close implements ops.Program.

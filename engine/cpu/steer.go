@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"errors"
 	"math"
 	"slices"
 
@@ -19,7 +20,8 @@ func (p *program) steered(layer, experts, k, hidden int) {
 	r.layers, r.experts, r.k, r.hidden = max(r.layers, layer+1), max(r.experts, experts), max(r.k, k), max(r.hidden, hidden)
 }
 
-// lay refuses steering that does not fit, and makes room for the routing record.
+// lay refuses steering, and layers asked for, that do not fit, and makes room for what
+// is read of them.
 func (r *routing) lay(step *ops.Step) error {
 	if r.layers == 0 {
 		return nil // a program that routes nothing
@@ -28,6 +30,12 @@ func (r *routing) lay(step *ops.Step) error {
 		if err := step.Segments[i].Steer.Check(r.layers, r.experts, r.k, r.hidden); err != nil {
 			return err
 		}
+	}
+	if err := errors.Join(step.Residual.Check(r.layers), step.Between.Check(r.layers)); err != nil {
+		return err
+	}
+	if to := step.Residual; to != nil {
+		to.Resize(step.Rows(), r.hidden)
 	}
 	if to := step.Routes; to != nil {
 		n := step.Rows() * r.layers * r.k
