@@ -10,6 +10,7 @@ import (
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
 	"github.com/roundhouse-ai/roundhouse/engine/hooked"
 	"github.com/roundhouse-ai/roundhouse/engine/sample"
+	"github.com/roundhouse-ai/roundhouse/engine/sched"
 	"github.com/roundhouse-ai/roundhouse/engine/tokenizer"
 )
 
@@ -79,6 +80,13 @@ func (m *Model) hooked(req *Request, sampler *sample.Sampler) (*hooked.Sampler, 
 	if h.Notify != nil {
 		options.Notify = func(n hook.Notice) { h.Notify(req.Choice, n) }
 	}
+	var joined *hooked.Sampler
+	options.Lens = func(residual []float32) (hook.Source, error) {
+		if joined == nil {
+			return nil, errors.New("nothing was read yet")
+		}
+		return joined.Lens(residual)
+	}
 	chain, err := hook.NewChain(options, hooks...)
 	if err != nil {
 		return nil, err
@@ -104,11 +112,20 @@ func (m *Model) hooked(req *Request, sampler *sample.Sampler) (*hooked.Sampler, 
 		chain.Close()
 		return nil, err
 	}
-	o := hooked.Options{Layers: m.info.Layers, Routing: req.Routing, PromptRouting: req.PromptRouting}
+	o := hooked.Options{Layers: m.info.Layers, Routing: req.Routing, PromptRouting: req.PromptRouting, Lens: m.lens}
 	if m.tokenizer != nil {
 		o.Bytes = m.tokenizer.Bytes
 	}
-	return hooked.New(sampler, chain, req.Prompt, o), nil
+	joined = hooked.New(sampler, chain, req.Prompt, o)
+	return joined, nil
+}
+
+// lens has the scheduler run a residual through the head.
+func (m *Model) lens(quit <-chan struct{}, residual []float32) (row []float32, err error) {
+	if !m.sched.Visit(quit, func(on sched.Machine) { row, err = on.Lens(residual) }) {
+		return nil, errors.New("the stream has ended")
+	}
+	return row, err
 }
 
 // alike says whether all choices read the same prompt in the same way, and nobody
@@ -118,7 +135,7 @@ func (c *choices) alike() bool {
 		if h == nil {
 			continue
 		}
-		if !slices.Equal(c.reqs[i].Prompt, c.reqs[0].Prompt) || h.Digest() != c.hooks[0].Digest() || len(h.Beside()) > 0 {
+		if !slices.Equal(c.reqs[i].Prompt, c.reqs[0].Prompt) || h.Digest() != c.hooks[0].Digest() || h.Alone() {
 			return false
 		}
 	}

@@ -157,9 +157,9 @@ func (i *Instance) Changes() []Change { return slices.Clone(i.past) }
 
 // events are the handlers' names.
 var events = map[string]hook.Events{"prompt": hook.OnPrompt, "logits": hook.OnLogits, "sample": hook.OnSample,
-	"token": hook.OnToken, "routing": hook.OnRouting, "finish": hook.OnFinish}
+	"token": hook.OnToken, "routing": hook.OnRouting, "finish": hook.OnFinish, "hidden": hook.OnHidden, "route": hook.OnRoute}
 
-const handlerNames = "prompt, logits, sample, token, routing and finish"
+const handlerNames = "prompt, logits, sample, token, routing, hidden, route and finish"
 
 // take keeps the handlers that hooks() returned.
 func (i *Instance) take(handlers *goja.Object) error {
@@ -167,20 +167,40 @@ func (i *Instance) take(handlers *goja.Object) error {
 	for _, name := range handlers.Keys() {
 		event, known := events[name]
 		if !known {
-			if name == "route" || name == "hidden" {
-				return hook.Missing(name)
-			}
 			return faultf(hook.BadValue, "hooks() returned a handler %q: there is no such event; there are %s", name, handlerNames)
 		}
-		f, ok := goja.AssertFunction(handlers.Get(name))
+		this := goja.Value(handlers)
+		handler := handlers.Get(name)
+		if event&(hook.OnHidden|hook.OnRoute) != 0 {
+			this, handler = i.takeInside(name, event, handler)
+		}
+		f, ok := goja.AssertFunction(handler)
 		if !ok {
 			return faultf(hook.BadValue, "the handler %s is no function", name)
 		}
-		this := goja.Value(handlers)
 		i.handlers[event] = func(_ goja.Value, args ...goja.Value) (goja.Value, error) { return f(this, args...) }
 		i.spec.Events |= event
 	}
 	return nil
+}
+
+// takeInside keeps the layers of a handler that looks into the forward pass, and returns
+// the object that it is of, and the handler.
+func (i *Instance) takeInside(name string, event hook.Events, value goja.Value) (this, handler goja.Value) {
+	o, ok := value.(*goja.Object)
+	if !ok {
+		i.vm.throw(faultf(hook.BadValue, "%s is %s: it is { layers, at }", name, kindOf(value)))
+	}
+	layers := i.vm.layers(o.Get("layers"))
+	if event == hook.OnRoute {
+		i.spec.Route = layers
+		return o, o.Get("at")
+	}
+	i.spec.Hidden, i.spec.Write = layers, false
+	if write := o.Get("write"); write != nil {
+		i.spec.Write = write.ToBoolean()
+	}
+	return o, o.Get("at")
 }
 
 // inherited is the n-th state of the script before; nil for none.
@@ -318,6 +338,20 @@ func (i *Instance) Token(call *hook.Call, t *hook.Token) error {
 // Routing implements hook.Hook.
 func (i *Instance) Routing(call *hook.Call, r *hook.Routing) error {
 	return i.handle(call, func(v *vm) []goja.Value { return []goja.Value{v.object(routingKind, r)} }, nil)
+}
+
+// Hidden implements hook.Hook.
+func (i *Instance) Hidden(call *hook.Call, h *hook.Hidden) error {
+	return i.handle(call, func(v *vm) []goja.Value {
+		return []goja.Value{v.object(hiddenKind, h), v.object(atKind, call.At)}
+	}, nil)
+}
+
+// Route implements hook.Hook.
+func (i *Instance) Route(call *hook.Call, r *hook.Router) error {
+	return i.handle(call, func(v *vm) []goja.Value {
+		return []goja.Value{v.object(routerKind, r), v.object(atKind, call.At)}
+	}, nil)
 }
 
 // Finish implements hook.Hook.

@@ -43,8 +43,8 @@ var hooksKind = &kind{name: "Hooks", doc: "The handlers of a choice. A handler t
 	{sig: "sample?(c: Candidates, at: At): number | void", doc: "Returns an id to choose it. The stream waits at every token.", theirs: true},
 	{sig: "token?(t: TokenEvent): void", doc: "A token was chosen.", theirs: true},
 	{sig: "routing?(r: Routing): void", doc: "A row was routed.", theirs: true},
-	{sig: "route?: { layers: number[]; at(r: unknown, at: At): void }", doc: "Not in this version: a script with it is refused.", theirs: true},
-	{sig: "hidden?: { layers: number[]; at(h: unknown, at: At): void }", doc: "Not in this version: a script with it is refused.", theirs: true},
+	{sig: "route?: { layers: number[]; at(r: Router, at: At): void }", doc: "Within the forward pass, before experts are chosen: everybody in the step waits, and a GPU runs it phase by phase. Eight layers at most.", theirs: true},
+	{sig: "hidden?: { layers: number[]; write?: boolean; at(h: Hidden, at: At): void }", doc: "The residual behind layers, told like routing; eight layers at most. With write, within the forward pass, as route.", theirs: true},
 	{sig: "finish?(f: Finish): void", doc: "The choice has ended.", theirs: true},
 }}
 

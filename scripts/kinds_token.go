@@ -196,6 +196,44 @@ var tokenKind = &kind{name: "TokenEvent", doc: "A token that was chosen.", membe
 	{sig: "readonly forced: boolean", doc: "It was injected, not drawn.", of: func(_ *vm, what any) any { return what.(*hook.Token).Forced }},
 }}
 
+var hiddenKind = &kind{name: "Hidden", doc: "The residual behind a layer, its steering vector added, of a row that was read.", members: []member{
+	{sig: "readonly position: number", of: func(_ *vm, what any) any { return what.(*hook.Hidden).Position }},
+	{sig: "readonly layer: number", of: func(_ *vm, what any) any { return what.(*hook.Hidden).Layer }},
+	{sig: "read(): Float32Array", doc: "A copy.", do: func(v *vm, c goja.FunctionCall) goja.Value {
+		h := receiver[*hook.Hidden](v, c)
+		var out []float32
+		v.during(func(*hook.Call) (err error) { out, err = h.Read(); return err })
+		return typed(v, out)
+	}},
+	{sig: "lens(k: number): Candidates", doc: "The k most likely tokens (256 at most), were it the residual behind the last layer. Runs the model's head; not with write.", do: func(v *vm, c goja.FunctionCall) goja.Value {
+		h, k := receiver[*hook.Hidden](v, c), v.integer("k", c.Argument(0))
+		var list []hook.Candidate
+		v.during(func(*hook.Call) (err error) { list, err = h.Lens(k); return err })
+		return v.object(candidatesKind, &candidates{list: list})
+	}},
+	{sig: "write(values: Float32Array | number[]): void", doc: "Takes its place. Where hidden says write: true.", do: func(v *vm, c goja.FunctionCall) goja.Value {
+		h, values := receiver[*hook.Hidden](v, c), v.floats("the values", c.Argument(0))
+		v.during(func(*hook.Call) error { return h.Write(values) })
+		return goja.Undefined()
+	}},
+}}
+
+var routerKind = &kind{name: "Router", doc: "The logits of a layer's router for a row, before biases and the choice of experts.", members: []member{
+	{sig: "readonly position: number", of: func(_ *vm, what any) any { return what.(*hook.Router).Position }},
+	{sig: "readonly layer: number", of: func(_ *vm, what any) any { return what.(*hook.Router).Layer }},
+	{sig: "read(): Float32Array", doc: "A copy: a logit for each expert.", do: func(v *vm, c goja.FunctionCall) goja.Value {
+		r := receiver[*hook.Router](v, c)
+		var out []float32
+		v.during(func(*hook.Call) (err error) { out, err = r.Read(); return err })
+		return typed(v, out)
+	}},
+	{sig: "write(logits: Float32Array | number[]): void", doc: "Takes their place. -Infinity keeps an expert from being chosen.", do: func(v *vm, c goja.FunctionCall) goja.Value {
+		r, logits := receiver[*hook.Router](v, c), v.floats("the logits", c.Argument(0))
+		v.during(func(*hook.Call) error { return r.Write(logits) })
+		return goja.Undefined()
+	}},
+}}
+
 var finishKind = &kind{name: "Finish", doc: "How a choice ended.", members: []member{
 	{sig: "readonly reason: string", of: func(_ *vm, what any) any { return what.(*hook.Finish).Reason }},
 	{sig: "readonly prompt: number", doc: "Tokens.", of: func(_ *vm, what any) any { return what.(*hook.Finish).Prompt }},

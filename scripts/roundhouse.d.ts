@@ -89,10 +89,10 @@ declare module "roundhouse" {
     token?(t: TokenEvent): void;
     /** A row was routed. */
     routing?(r: Routing): void;
-    /** Not in this version: a script with it is refused. */
-    route?: { layers: number[]; at(r: unknown, at: At): void };
-    /** Not in this version: a script with it is refused. */
-    hidden?: { layers: number[]; at(h: unknown, at: At): void };
+    /** Within the forward pass, before experts are chosen: everybody in the step waits, and a GPU runs it phase by phase. Eight layers at most. */
+    route?: { layers: number[]; at(r: Router, at: At): void };
+    /** The residual behind layers, told like routing; eight layers at most. With write, within the forward pass, as route. */
+    hidden?: { layers: number[]; write?: boolean; at(h: Hidden, at: At): void };
     /** The choice has ended. */
     finish?(f: Finish): void;
   }
@@ -203,6 +203,28 @@ declare module "roundhouse" {
     overlap(other: Routing): number;
     /** What the script was told n rows ago. */
     back(n: number): Routing | undefined;
+  }
+
+  /** The residual behind a layer, its steering vector added, of a row that was read. */
+  export interface Hidden {
+    readonly position: number;
+    readonly layer: number;
+    /** A copy. */
+    read(): Float32Array;
+    /** The k most likely tokens (256 at most), were it the residual behind the last layer. Runs the model's head; not with write. */
+    lens(k: number): Candidates;
+    /** Takes its place. Where hidden says write: true. */
+    write(values: Float32Array | number[]): void;
+  }
+
+  /** The logits of a layer's router for a row, before biases and the choice of experts. */
+  export interface Router {
+    readonly position: number;
+    readonly layer: number;
+    /** A copy: a logit for each expert. */
+    read(): Float32Array;
+    /** Takes their place. -Infinity keeps an expert from being chosen. */
+    write(logits: Float32Array | number[]): void;
   }
 
   /** How a choice ended. */

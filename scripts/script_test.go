@@ -290,7 +290,7 @@ func TestStartRefuses(t *testing.T) {
 		`return null`:                       "hooks() returned",
 		`return { logit() {} }`:             "no such event",
 		`return { logits: 1 }`:              "is no function",
-		`return { route: { layers: [1] } }`: "not in this version",
+		`return { route: { layers: [1] } }`: "route is no function",
 		`throw new Error("not today")`:      "not today",
 		`steer.layer(9).ban(1); return {}`:  "layer 9",
 	} {
@@ -507,7 +507,7 @@ func TestTableIsBound(t *testing.T) {
 		for k, what := range map[*kind]any{
 			contextKind: v.serves, atKind: hook.At{}, readsKind: modelReads{reads}, logitsKind: logits{&hook.Logits{Edits: hook.NewEdits(8), Reads: reads}},
 			candidatesKind: &candidates{}, promptKind: &hook.Prompt{}, tokenKind: &hook.Token{}, finishKind: &hook.Finish{},
-			sequenceLogitsKind: besideReads{reads, 0}, snapshotKind: 3, routingKind: &hook.Routing{Record: &hook.Record{}}, steeringKind: v.serves, layerKind: &layerRef{}, tokensKind: v.serves,
+			sequenceLogitsKind: besideReads{reads, 0}, snapshotKind: 3, hiddenKind: &hook.Hidden{}, routerKind: &hook.Router{}, routingKind: &hook.Routing{Record: &hook.Record{}}, steeringKind: v.serves, layerKind: &layerRef{}, tokensKind: v.serves,
 			modelKind: &model, requestKind: &hook.Request{},
 		} {
 			o := v.object(k, what)

@@ -47,7 +47,7 @@ type handle struct {
 func kinds() []*kind {
 	return []*kind{
 		scriptKind, paramKind, contextKind, hooksKind, snapshotKind, sequenceKind, sequenceLogitsKind, atKind, readsKind, logitsKind, candidatesKind, promptKind, tokenKind,
-		routingKind, finishKind, steeringKind, layerKind, tokensKind, modelKind, requestKind,
+		routingKind, hiddenKind, routerKind, finishKind, steeringKind, layerKind, tokensKind, modelKind, requestKind,
 	}
 }
 

@@ -33,7 +33,8 @@ func (s *Sampler) call() *handler {
 		defer close(h.done)
 		h.verdict, h.err = s.chain.Logits(s.at, &later{h, false}, &later{h, true})
 	}
-	if s.needs.Events&(hook.OnLogits|hook.OnToken|hook.OnRouting) == 0 {
+	s.calling = h
+	if s.needs.Events&(hook.OnLogits|hook.OnToken|hook.OnRouting|hook.OnHidden) == 0 {
 		work() // nobody reads
 	} else {
 		go work()

@@ -27,6 +27,9 @@ type Options struct {
 	Bytes func(id int32) []byte
 	// Routing says that Extra.Routing is wanted, PromptRouting that Prompt is.
 	Routing, PromptRouting bool
+	// Lens returns the logits of a residual, [vocabulary], unless quit is closed first;
+	// nil stays open.
+	Lens func(quit <-chan struct{}, residual []float32) ([]float32, error)
 }
 
 // Sampler is the sampler of a choice with hooks. The scheduler calls it as
@@ -36,8 +39,11 @@ type Sampler struct {
 	chain   *hook.Chain
 	options Options
 	needs   hook.Needs    // at the last Draw
+	inside  hook.Inside   // likewise
 	pending []hook.Record // to be told when no hook is at work
-	steered struct {      // the steering asked for last
+	hidden  []hook.HiddenRecord
+	failed  error    // of a hook within the forward pass
+	steered struct { // the steering asked for last
 		from *hook.Steering
 		to   *ops.Steering
 	}
@@ -45,6 +51,7 @@ type Sampler struct {
 	at         hook.At // of the token that is being chosen
 	candidates int
 	handler    *handler       // of its logits hooks, nil where they are done or not called yet
+	calling    *handler       // likewise; set before they begin
 	verdict    hook.Verdict   // of them
 	edit       *hook.Folded   // what they make of the draw
 	err        error          // why there is none
@@ -53,6 +60,7 @@ type Sampler struct {
 	begun      []int32        // the prompt
 	made       []int32        // tokens accepted
 	quit       chan struct{}  // closed when the stream has ended
+	over       bool           // likewise, and no handler is at work
 	beside     []*sched.Beside
 
 	mu     sync.Mutex
@@ -71,7 +79,7 @@ var _ sched.Hooked = (*Sampler)(nil)
 
 // New joins a chain, which has seen the prompt, and a sampler. Finish closes the chain.
 func New(base *sample.Sampler, chain *hook.Chain, prompt []int32, o Options) *Sampler {
-	s := &Sampler{base: base, chain: chain, begun: prompt, options: o, needs: chain.Needs(), quit: make(chan struct{})}
+	s := &Sampler{base: base, chain: chain, begun: prompt, options: o, needs: chain.Needs(), inside: chain.Inside(), quit: make(chan struct{})}
 	for _, ids := range chain.Sequences() {
 		s.beside = append(s.beside, sched.NewBeside(ids))
 	}
@@ -79,13 +87,17 @@ func New(base *sample.Sampler, chain *hook.Chain, prompt []int32, o Options) *Sa
 	return s
 }
 
+// Alone says that the choice cannot share the reading of its prompt with others.
+func (s *Sampler) Alone() bool { return len(s.beside) > 0 || !s.inside.Empty() }
+
 // Beside are the sequences that go along with the stream (see sched.Choice).
 func (s *Sampler) Beside() []*sched.Beside { return s.beside }
 
 // Draw implements sched.Sampler.
 func (s *Sampler) Draw(position, candidates int) ops.Sampling {
 	s.flush()
-	s.needs = s.chain.Needs()
+	s.needs, s.inside = s.chain.Needs(), s.chain.Inside()
+	s.calling = nil
 	s.at, s.candidates = hook.At{Position: position}, candidates
 	s.handler, s.verdict, s.edit, s.err = nil, hook.Verdict{}, nil, nil
 	if s.needs.Synchronous {
@@ -106,6 +118,9 @@ func (s *Sampler) Draw(position, candidates int) ops.Sampling {
 
 // Choose implements sched.Sampler.
 func (s *Sampler) Choose(out *ops.Sample, row func() ([]float32, error)) error {
+	if s.failed != nil {
+		return s.failed
+	}
 	read := s.needs.Synchronous || s.handler != nil
 	switch {
 	case s.handler != nil:
@@ -287,12 +302,48 @@ func (s *Sampler) Routed(r hook.Record) {
 	}
 }
 
+// Inside implements sched.Hooked.
+func (s *Sampler) Inside() hook.Inside { return s.inside }
+
+// Hidden implements sched.Hooked.
+func (s *Sampler) Hidden(r hook.HiddenRecord) { s.hidden = append(s.hidden, r) }
+
+// Within implements sched.Hooked.
+func (s *Sampler) Within(place hook.Place, position, layer int, values []float32) {
+	if s.failed == nil {
+		s.failed = s.chain.Within(place, position, layer, values)
+	}
+}
+
+// Lens makes a source of what a residual would be behind the last layer. Hooks call it:
+// those that were called before their row is there wait for it first.
+func (s *Sampler) Lens(residual []float32) (hook.Source, error) {
+	if h := s.calling; h != nil {
+		if _, err := (&later{h, false}).source(); err != nil {
+			return nil, err
+		}
+	}
+	quit := s.quit
+	if s.over {
+		quit = nil
+	}
+	row, err := s.options.Lens(quit, residual)
+	if err != nil {
+		return nil, err
+	}
+	return s.base.Plain(func() ([]float32, error) { return row, nil }), nil
+}
+
 // flush tells the chain of rows, while no hook is at work.
 func (s *Sampler) flush() {
 	for _, r := range s.pending {
 		s.chain.Routing(r)
 	}
 	s.pending = s.pending[:0]
+	for _, r := range s.hidden {
+		s.chain.Hidden(r)
+	}
+	s.hidden = s.hidden[:0]
 }
 
 // Hold is how many tokens hooks have held back.
@@ -338,6 +389,7 @@ func (s *Sampler) Finish(f hook.Finish) hook.Report {
 	if s.handler != nil {
 		<-s.handler.done
 	}
+	s.calling, s.over = nil, true
 	s.flush()
 	report := s.chain.Finish(f)
 	s.chain.Close()

@@ -131,7 +131,11 @@ func (f *fake) Forward(step *ops.Step) (ops.Ticket, error) {
 		s := &segments[i]
 		s.Pages, s.Logits = slices.Clone(s.Pages), slices.Clone(s.Logits)
 	}
-	return f.queued("forward", func() error { return f.forward(ids, segments, step.Routes) })
+	residual, between := step.Residual, step.Between
+	return f.queued("forward", func() error {
+		f.inside(segments, residual, between)
+		return f.forward(ids, segments, step.Routes)
+	})
 }
 
 func (f *fake) Sample(step *ops.Step) (ops.Ticket, error) {
@@ -230,6 +234,48 @@ func watched(row uint64, id int32) ops.Candidate {
 func (f *fake) Row(dst []float32, i int) ([]float32, error) {
 	f.drain(nil)
 	return append(dst[:0], float32(f.rows[i]%(1<<20))), nil
+}
+
+// inside shows and hands out a value for each row and layer: layer*1000 + position, one
+// more for each time that it was changed.
+func (f *fake) inside(segments []ops.Segment, r *ops.Residual, b *ops.Between) {
+	if r == nil && b == nil {
+		return
+	}
+	rows := 0
+	for _, g := range segments {
+		rows += g.Len
+	}
+	if r != nil {
+		r.Resize(rows, 1)
+		if err := r.Check(100); err != nil {
+			panic(err)
+		}
+	}
+	row := 0
+	for _, g := range segments {
+		for i := range g.Len {
+			for layer := range 100 {
+				value := []float32{float32(1000*layer + g.Start + i)}
+				for _, point := range []ops.Point{ops.RouterLogits, ops.ResidualOut} {
+					if b.Stops(point, layer) {
+						if err := b.Do(point, layer, row, value); err != nil {
+							panic(err)
+						}
+					}
+				}
+				if place, ok := r.Place(layer); ok {
+					copy(r.Row(row, place), value)
+				}
+			}
+			row++
+		}
+	}
+}
+
+func (f *fake) Lens(x []float32) ([]float32, error) {
+	f.drain(nil)
+	return []float32{-x[0]}, nil
 }
 
 func (f *fake) CopySlot(dst, src int) error {

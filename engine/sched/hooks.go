@@ -70,9 +70,11 @@ func (s *Scheduler) await(w *work, choices []*choice, patience time.Duration) {
 	defer limit.Stop()
 	passed := false
 	for _, c := range choices {
-		if !passed {
+		for !passed && !c.ready() {
 			select {
 			case <-c.done:
+			case <-s.visited:
+				s.receive()
 			case <-limit.C:
 				passed = true
 			}

@@ -3,6 +3,7 @@ package sched
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -21,6 +22,9 @@ type watcher struct {
 	all     bool                     // rows of the prompt too
 	at      int
 	records []hook.Record
+	inside  hook.Inside
+	hidden  []hook.HiddenRecord
+	within  []string
 }
 
 func (w *watcher) Draw(position, candidates int) ops.Sampling {
@@ -54,6 +58,13 @@ func (w *watcher) Steer(position int) (*ops.Steering, error) {
 
 func (w *watcher) Routing() (decode, prompt bool) { return true, w.all }
 func (w *watcher) Routed(r hook.Record)           { w.records = append(w.records, r) }
+func (w *watcher) Inside() hook.Inside            { return w.inside }
+func (w *watcher) Hidden(r hook.HiddenRecord)     { w.hidden = append(w.hidden, r) }
+
+func (w *watcher) Within(place hook.Place, position, layer int, values []float32) {
+	w.within = append(w.within, fmt.Sprintf("%d.%d.%d", place, position, layer))
+	values[0]++
+}
 
 // gates are steerings that the fake tells apart.
 var gates = func() (list [4]*ops.Steering) {

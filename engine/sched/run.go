@@ -139,6 +139,7 @@ func (s *Scheduler) settle(w *work, draws ops.Ticket, next *work) {
 		s.lose(w, err)
 	} else {
 		w.routed()
+		w.shown()
 		s.deliver(w, took)
 	}
 	if next == nil {

@@ -56,6 +56,9 @@ type Machine interface {
 	Wanted() bool
 	// Row copies a row of logits of the last step into dst, which it makes if nil.
 	Row(dst []float32, i int) ([]float32, error)
+	// Lens returns the logits, [vocabulary], that a residual would have behind the last
+	// layer. Those of the last step stay.
+	Lens(residual []float32) ([]float32, error)
 	CopySlot(dst, src int) error
 	CopyPage(dst, src int32) error
 	// Save copies what a sequence of so many tokens carries to host memory; Load
@@ -90,21 +93,24 @@ type Scheduler struct {
 	resident time.Duration // how long streams stay, smoothed
 	inStep   []*Stream     // whom the step that runs is for
 	abandon  func()        // stops it; nil between steps
+	visits   []*visit      // that wait for the machine
 
 	// Owned by the loop.
 	running []*group // by order, oldest first
 	aside   []*group // put aside, likewise
 	orders  uint64
-	last    *group    // the last to read a chunk
-	works   [2]work   // the step that runs, and the one queued behind it
-	settled time.Time // when the last step was done
-	late    []*choice // tokens that hooks still choose
+	last    *group        // the last to read a chunk
+	works   [2]work       // the step that runs, and the one queued behind it
+	settled time.Time     // when the last step was done
+	late    []*choice     // tokens that hooks still choose
+	owed    *Stream       // who skipped a step because of what others looked at
+	visited chan struct{} // holds a value when a visit has come
 }
 
 // New starts a scheduler. Close ends it.
 func New(m Machine, c *cache.Cache, opts Options) *Scheduler {
 	s := &Scheduler{machine: m, cache: c, turn: c.NewTurn(), opts: opts,
-		wake: make(chan struct{}, 1), done: make(chan struct{})}
+		wake: make(chan struct{}, 1), done: make(chan struct{}), visited: make(chan struct{}, 1)}
 	s.stats.Finished = map[string]uint64{"stop": 0, "length": 0, "cancelled": 0, "error": 0}
 	s.stats.Steps = StepStats{Bounds: bounds, Buckets: make([]uint64, len(bounds)+1)}
 	go s.loop()
@@ -248,6 +254,7 @@ func (s *Scheduler) loop() {
 		s.collect()
 		s.sweep()
 		s.machine.Lock()
+		s.receive()
 		s.admit()
 		w := &s.works[0]
 		s.plan(w, nil)

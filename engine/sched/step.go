@@ -21,6 +21,7 @@ type work struct {
 	reader  *group // whose they are
 	times   ops.Times
 	routes  ops.Routes
+	inside  inside
 	errs    []error // of each row's sampler
 
 	began   time.Time
@@ -62,11 +63,12 @@ func (s *Scheduler) plan(w, before *work) bool {
 	w.step.IDs, w.step.Segments, w.step.Sampling = w.step.IDs[:0], w.step.Segments[:0], w.step.Sampling[:0]
 	w.parts, w.draws, w.logits, w.decodes, w.chunk, w.reader = w.parts[:0], w.draws[:0], w.logits[:0], 0, 0, nil
 	w.prompts, w.forward, w.err, w.over, w.step.Routes = 0, nil, nil, w.over[:0], nil
+	s.lookIn(w)
 	for i := 0; i < len(s.running); i++ {
 		g := s.running[i]
 		t := g.first()
 		switch {
-		case t.over || t.late != nil || g.reading() || t.waits():
+		case t.over || t.late != nil || g.reading() || t.waits() || !s.looks(w, g, t.read, 1):
 			continue
 		case before == nil:
 			if !s.grow(g) {
@@ -84,7 +86,9 @@ func (s *Scheduler) plan(w, before *work) bool {
 		}
 	}
 	if w.reader = s.reader(); w.reader != nil {
-		w.read(w.reader, s.opts)
+		if s.looks(w, w.reader, w.reader.first().read, s.opts.Chunk) {
+			w.read(w.reader, s.opts)
+		}
 		if w.chunk == 0 {
 			w.reader = nil
 		}
@@ -117,6 +121,7 @@ func (w *work) segment(g *group, kind ops.SegmentKind, n int) int {
 		return 0
 	}
 	w.record(g)
+	w.look(g, t.read, n)
 	if t.in != nil { // its token is being drawn
 		w.step.IDs = append(w.step.IDs, ops.Drawn(t.at))
 	} else {
@@ -331,7 +336,7 @@ func (s *Scheduler) rewind(g *group, t *Stream, to int) {
 	}
 	t.ids, t.held, t.drawn = t.ids[:to], t.held[:len(t.held)-n], t.drawn-n
 	t.restart()
-	t.told = min(t.told, to)
+	t.told, t.shown = min(t.told, to), min(t.shown, to)
 	if t.lost += n; t.drawn+t.lost >= maxWork*t.req.MaxTokens {
 		s.end(g, t, "length", nil)
 	}

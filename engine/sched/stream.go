@@ -37,6 +37,13 @@ type Hooked interface {
 	Routing() (decode, prompt bool)
 	// Routed tells what a row was routed to. Each is told once, in order.
 	Routed(hook.Record)
+	// Inside says where hooks look into the forward pass. Hidden tells the residual of
+	// a row behind it, once and in order. Within is called in the midst of it, never
+	// beside Draw or Choose, and may change the values; a row that is read again has it
+	// again.
+	Inside() hook.Inside
+	Hidden(hook.HiddenRecord)
+	Within(place hook.Place, position, layer int, values []float32)
 }
 
 // Stop is the error of a Choose that ends its stream in the place of a token.
@@ -115,6 +122,7 @@ type Stream struct {
 	over  bool            // it has ended, and a step still uses its place
 	late  *choice         // its next token, where hooks still choose it
 	told  int             // rows whose routing hooks were told
+	shown int             // and whose residual
 	held  []ops.Sample    // drawn, and kept from the consumer
 	lost  int             // drawn, and taken back
 	fault error           // why hooks end it

@@ -66,6 +66,7 @@ func (s *Script) Request(ctx context.Context, body []byte, params map[string]any
 
 // Instance is a script at work for one choice, in a worker of its own: a hook.
 type Instance struct {
+	hook.None // of hidden and route, which a far end refuses (see hook.Solo)
 	process *process
 	script  *Script
 	env     scripts.Env
