@@ -218,7 +218,7 @@ func (r *recorder) exact(m *ops.Matrix) product { return product{matrix: r.place
 type phase struct {
 	name ops.Phase
 	run  func(*run)
-	cut  cut
+	gap  gap
 }
 
 // program replays its phases in order.
@@ -282,7 +282,7 @@ func (p *program) Submit(step *ops.Step) (ops.Ticket, error) {
 			if step.Times != nil {
 				step.Times[phase.name] += time.Since(start)
 			}
-			if t.err = r.stop(phase.cut); t.err != nil {
+			if t.err = r.stop(phase.gap); t.err != nil {
 				return
 			}
 		}

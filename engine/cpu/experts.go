@@ -109,7 +109,7 @@ func (r *recorder) Experts(a ops.ExpertsArgs) {
 	r.plan.experts = max(r.plan.experts, len(a.Experts))
 	r.plan.in, r.plan.routed, r.plan.own = union(r.plan.in, e.inBits), union(r.plan.routed, e.routedBits), union(r.plan.own, e.ownBits)
 	r.add(ops.PhaseExperts, e.run)
-	r.cut(ops.ResidualOut, a.Layer, a.X, e.hidden)
+	r.gap(ops.ResidualOut, a.Layer, a.X, e.hidden)
 }
 
 func (e *experts) run(r *run) {

@@ -111,7 +111,7 @@ func (r *recorder) Router(a ops.RouterArgs) {
 		r.tap(a.Layer, "router_logits", a.Router.N, floats(a.Logits)[:r.rows*a.Router.N])
 		r.tap(a.Layer, "shared_gate_logit", 1, floats(a.Gate)[:r.rows])
 	})
-	r.cut(ops.RouterLogits, a.Layer, a.Logits, a.Router.N)
+	r.gap(ops.RouterLogits, a.Layer, a.Logits, a.Router.N)
 }
 
 // Logits implements ops.Set.

@@ -61,17 +61,17 @@ func (r *recorder) Experts(a ops.ExpertsArgs) {
 	r.steered(a.Layer, m.count, a.K, m.hidden)
 	r.reading = m.bytes(a)
 	few := r.experts(a, m).run
-	if m.experts.gateUp.data == 0 {
-		r.add(ops.PhaseExperts, few)
-		return
+	many := few
+	if m.experts.gateUp.data != 0 {
+		many = r.prefillExperts(a, m)
 	}
-	many := r.prefillExperts(a, m)
 	r.add(ops.PhaseExperts, func(p *pass) error {
 		if p.class == prefilling {
 			return many(p)
 		}
 		return few(p)
 	})
+	r.gap(ops.ResidualOut, a.Layer, a.X, m.hidden)
 }
 
 // bytes is what the chosen experts of one row and the shared one take.

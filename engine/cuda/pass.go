@@ -50,6 +50,10 @@ type pass struct {
 	// rows of logits from firstAsked on are its own.
 	tap                     func(layer int, what string, rows, width int, at driver.Ptr) error
 	live, asked, firstAsked int
+
+	// gap is called behind each phase that leaves something that a step may change; nil
+	// where this one does not.
+	gap func(gap) error
 }
 
 // look is tap of all live rows, where there is one.

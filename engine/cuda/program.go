@@ -52,6 +52,10 @@ type slot struct {
 	staging driver.Host // step blocks
 	used    int
 	routes  driver.Host // as much of the routing record as the step has rows
+
+	residual     driver.Host // see residualBytes
+	residualUsed int
+	taken        []taken // of the step, not handed over yet
 }
 
 // stagingBytes holds the step blocks of a step. A step with more waits for the
@@ -135,6 +139,11 @@ func (p *program) open(r *recorder) error {
 		}
 		if record > 0 {
 			if s.routes, err = p.b.driver.AllocHost(p.rows * int(record) * 6); err != nil {
+				return err
+			}
+		}
+		if bytes := p.residualBytes(); bytes > 0 {
+			if s.residual, err = p.b.driver.AllocHost(bytes); err != nil {
 				return err
 			}
 		}
@@ -238,7 +247,10 @@ func (p *program) submit(step *ops.Step, s *slot, parity int) error {
 			return err
 		}
 	}
-	s.used = 0
+	s.used, s.residualUsed, s.taken = 0, 0, s.taken[:0]
+	if step.Residual != nil && p.layers > 0 {
+		step.Residual.Resize(step.Rows(), p.steer.hidden)
+	}
 	if !p.reads {
 		pass := p.pass(decoding)
 		pass.rows, pass.wanted = len(step.Sampling), len(step.Sampling)
@@ -289,7 +301,7 @@ func (p *program) run(step *ops.Step, s *slot, pieces []piece) error {
 	if err := p.b.driver.CopyIn(k.at, to.Slice(0, n), p.b.stream); err != nil {
 		return err
 	}
-	if err := p.replay(step, &pass, pieces, max(rows, wanted), prefill); err != nil {
+	if err := p.replay(step, s, &pass, pieces, max(rows, wanted), prefill); err != nil {
 		return err
 	}
 	return p.takeRoutes(step, s, &pass, pieces)
@@ -304,19 +316,22 @@ func (p *program) table(s *ops.Segment) int32 {
 }
 
 // replay runs the phases: as a graph where one was captured and nobody looks in.
-func (p *program) replay(step *ops.Step, pass *pass, pieces []piece, rows int, prefill bool) error {
+func (p *program) replay(step *ops.Step, s *slot, pass *pass, pieces []piece, rows int, prefill bool) error {
 	if !prefill {
 		at := slices.IndexFunc(p.graphs, func(g graph) bool { return g.rows >= rows })
 		if at < 0 {
 			return fmt.Errorf("cuda: %d rows, or rows of logits, in a decode pass: at most %d fit", rows, decodeRows)
 		}
-		if step.Tap == nil {
+		if step.Tap == nil && !p.stops(step) {
 			return p.b.driver.Replay(p.graphs[at].exec, pass.stream)
 		}
 		pass.rows, pass.segments, pass.wanted = p.graphs[at].rows, p.graphs[at].rows, p.graphs[at].rows
 	}
 	if step.Tap != nil {
 		p.tap(step, pass, pieces)
+	}
+	if p.stops(step) {
+		pass.gap = p.between(step, s, pieces).at
 	}
 	return p.launch(pass)
 }
@@ -356,6 +371,11 @@ func (p *program) launch(pass *pass) error {
 	for _, phase := range p.phases {
 		if err := phase.run(pass); err != nil {
 			return fmt.Errorf("%v: %w", phase.name, err)
+		}
+		if pass.gap != nil && phase.gap.width > 0 {
+			if err := pass.gap(phase.gap); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -411,6 +431,7 @@ func (t *ticket) Wait(context.Context) error {
 	})
 	if err == nil {
 		t.p.giveRoutes(t.step, s)
+		s.giveResidual(t.step)
 	}
 	s.busy = false
 	return err
@@ -442,7 +463,7 @@ func (p *program) Close() error {
 			if s.done != 0 {
 				errs = append(errs, p.b.driver.DestroyEvent(s.done))
 			}
-			for _, h := range []driver.Host{s.staging, s.routes} {
+			for _, h := range []driver.Host{s.staging, s.routes, s.residual} {
 				if h.Len() > 0 {
 					errs = append(errs, p.b.driver.FreeHost(h))
 				}

@@ -98,6 +98,7 @@ func (r *recorder) Router(a ops.RouterArgs) {
 		}
 		return p.look(a.Layer, "shared_gate_logit", 1, at(a.Gate))
 	})
+	r.gap(ops.RouterLogits, a.Layer, a.Logits, a.Router.N)
 }
 
 // Logits implements ops.Set. Rows of logits have the bits of the decode class in

@@ -41,11 +41,12 @@ type phase struct {
 	name  ops.Phase
 	run   func(p *pass) error
 	bytes int64 // of weights and recurrent state that one row reads and writes
+	gap   gap
 }
 
 // add notes a phase.
 func (r *recorder) add(name ops.Phase, run func(p *pass) error) {
-	r.phases = append(r.phases, phase{name, run, r.reading})
+	r.phases = append(r.phases, phase{name: name, run: run, bytes: r.reading})
 	r.reading = 0
 }
 

@@ -114,6 +114,9 @@ func (p *program) check(step *ops.Step) error {
 	if wanted > p.wanted {
 		return fmt.Errorf("cuda: logits of %d rows asked for, at most %d fit", wanted, p.wanted)
 	}
+	if err := p.checkBetween(step); err != nil {
+		return err
+	}
 	for _, id := range step.IDs {
 		if p.vocab > 0 && int(id) >= p.vocab || id < 0 && int(^id) >= maxDrawn {
 			return fmt.Errorf("cuda: token id %d outside the vocabulary of %d", id, p.vocab)
