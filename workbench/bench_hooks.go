@@ -60,7 +60,9 @@ func (a *App) printHooks(r *BenchReport) error {
 	micros := func(us float64) string { return fmt.Sprintf("%.1f", us) }
 	for _, h := range r.Hooks {
 		remark := ""
-		if h.Degraded > 0 {
+		if h.Off != "" {
+			remark = "switched off: " + h.Off
+		} else if h.Degraded > 0 {
 			remark = fmt.Sprintf("%d tokens without the hook", h.Degraded)
 		}
 		rows = append(rows, []string{h.Hook, h.By, strconv.Itoa(h.Streams), strconv.Itoa(h.Pairs), micros(h.Step), micros(h.Cost), fmt.Sprintf("%.1f to %.1f", h.Low, h.High),

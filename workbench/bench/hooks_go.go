@@ -39,18 +39,21 @@ var HookScripts = []HookScript{
 	{"steer every token", "hooks/steer.ts", nil, func(m hook.Model) hook.Hook { return &steerer{layer: m.Shape.Layers / 2} }},
 	{"steer once", "hooks/fixed.ts", nil, func(hook.Model) hook.Hook { return &fixed{} }},
 	{"wait for 1 ms", "", nil, func(hook.Model) hook.Hook {
-		return &edits{change: func(*hook.Logits) error { time.Sleep(time.Millisecond); return nil }}
+		return &edits{budget: 100 * time.Millisecond, change: func(*hook.Logits) error { time.Sleep(time.Millisecond); return nil }}
 	}},
 }
 
 // edits is a hook that edits logits.
 type edits struct {
 	hook.None
+	budget time.Duration
 	change func(*hook.Logits) error
 }
 
 // Spec implements hook.Hook.
-func (*edits) Spec() hook.Spec { return hook.Spec{Name: "edits", Events: hook.OnLogits} }
+func (h *edits) Spec() hook.Spec {
+	return hook.Spec{Name: "edits", Events: hook.OnLogits, Budget: h.budget}
+}
 
 // Logits implements hook.Hook.
 func (h *edits) Logits(_ *hook.Call, l *hook.Logits) error { return h.change(l) }
