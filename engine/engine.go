@@ -125,6 +125,9 @@ type Token struct {
 	Routing *hook.Record
 	// Forced says that a hook put the token there: it was not drawn.
 	Forced bool
+	// Drawn is when the engine had the token; it is handed out as soon as whoever
+	// takes the tokens is there.
+	Drawn time.Time
 }
 
 // Reason says why a completion ended.

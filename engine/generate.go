@@ -256,7 +256,7 @@ type generation struct {
 // take adds a drawn token to the completion and says whether it was the last.
 func (g *generation) take(s ops.Sample) (done bool, err error) {
 	g.result.Completion++
-	token := Token{ID: s.Token.ID, Logprob: s.Token.Logprob, Candidates: s.Candidates}
+	token := Token{ID: s.Token.ID, Logprob: s.Token.Logprob, Candidates: s.Candidates, Drawn: s.Drawn}
 	if g.req.Logprobs == OfChain {
 		token.Logprob = s.Chosen
 	}

@@ -26,6 +26,7 @@ type BenchOptions struct {
 	Tokens  int
 	Time    time.Duration // for each row
 	JSON    bool
+	Hooks   bool // what hooks cost, in the place of the rest
 	// Synthetic, where its Shape is set, is measured in place of the model of the
 	// settings.
 	Synthetic synth.Options
@@ -45,6 +46,9 @@ type BenchReport struct {
 	// Of a GPU.
 	Device   *engine.DeviceInfo `json:"device,omitempty"`
 	Profiles []Profile          `json:"profiles,omitempty"`
+	// Where hooks were measured: what they cost, after so many tokens.
+	Hooks      []bench.HookRow `json:"hooks,omitempty"`
+	HooksAfter int             `json:"hooks_after,omitempty"`
 }
 
 // Bench measures the model's prefill and decode and the memory's bandwidth.
@@ -102,6 +106,11 @@ func (a *App) bench(ctx context.Context, o BenchOptions) (report *BenchReport, e
 	}
 	progress := term.NewProgress(a.Err)
 	defer progress.Done()
+	if o.Hooks {
+		report.HooksAfter = o.Lengths[0]
+		report.Hooks, err = a.benchHooks(ctx, model, o, progress)
+		return report, err
+	}
 	report.Rows, err = bench.Run(ctx, model, bench.Options{
 		Lengths: o.Lengths, Streams: o.Streams, Tokens: o.Tokens, Time: o.Time,
 		Work: report.Work, Bandwidth: report.Bandwidth.All,
@@ -161,6 +170,13 @@ func workOf(r *inspect.Report) bench.Work {
 }
 
 func (a *App) printBench(r *BenchReport) error {
+	if len(r.Hooks) > 0 {
+		if err := a.printHooks(r); err != nil {
+			return err
+		}
+		fmt.Fprintln(a.Out)
+		return a.printMachine(r)
+	}
 	var rows [][]string
 	for _, row := range r.Rows {
 		cells := []string{row.What, strconv.Itoa(row.Prompt), strconv.Itoa(row.Streams)}
@@ -188,6 +204,10 @@ func (a *App) printBench(r *BenchReport) error {
 		return err
 	}
 	fmt.Fprintln(a.Out)
+	return a.printMachine(r)
+}
+
+func (a *App) printMachine(r *BenchReport) error {
 	return term.Table(a.Out, []term.Column{{Name: "machine and memory"}, {Name: "measured"}}, r.machineRows())
 }
 

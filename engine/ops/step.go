@@ -193,4 +193,7 @@ type Sample struct {
 	// be drawn, after penalties, bias and mask: what the window leaves out is
 	// the difference to it. It is good to 1e-6 and the rounding of a float32.
 	WindowSumExp float32
+
+	// Drawn is when the token was added to its stream: the scheduler notes it.
+	Drawn time.Time
 }

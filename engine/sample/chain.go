@@ -2,6 +2,7 @@ package sample
 
 import (
 	"math"
+	"math/bits"
 
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 )
@@ -101,15 +102,15 @@ func (c *chain) window(out *ops.Sample, asked, tokens int) {
 // fall below the list's last join the tail.
 func (c *chain) windowEdited(out *ops.Sample, tokens int, edits []ops.Bias, mask []uint32) bool {
 	c.window(out, window, tokens)
-	if c.tail.count > 0 && mask != nil {
-		return false // it may hold other tokens of the tail than it leaves here
+	if mask != nil && c.tail.count > 0 {
+		c.mask(mask, tokens)
 	}
 	if len(edits) == 0 && mask == nil {
 		return true
 	}
 	touched := 0
 	c.keep(func(t *token) bool {
-		if mask != nil && (int(t.id/32) >= len(mask) || mask[t.id/32]>>(t.id%32)&1 == 0) {
+		if mask != nil && !allows(mask, t.id) {
 			return false
 		}
 		at, found := find(edits, t.id)
@@ -135,6 +136,30 @@ func (c *chain) windowEdited(out *ops.Sample, tokens int, edits []ops.Bias, mask
 	c.spare = best(c.spare, c.kept, len(c.kept))
 	c.take(len(c.kept))
 	return true
+}
+
+// mask takes the tokens off the tail that a mask does not allow. Which those are is not
+// known: only how many are left, and that their sum is no larger.
+func (c *chain) mask(mask []uint32, tokens int) {
+	left := 0
+	for i, word := range mask[:min(len(mask), (tokens+31)/32)] {
+		if above := 32*(i+1) - tokens; above > 0 {
+			word &= 1<<(32-above) - 1
+		}
+		left += bits.OnesCount32(word)
+	}
+	for _, t := range c.kept {
+		if allows(mask, t.id) {
+			left--
+		}
+	}
+	if c.tail.count, c.tail.lo = min(c.tail.count, left), 0; left == 0 {
+		c.tail = tail{}
+	}
+}
+
+func allows(mask []uint32, id int32) bool {
+	return int(id/32) < len(mask) && mask[id/32]>>(id%32)&1 != 0
 }
 
 // edited returns a row after edits, in memory of the chain.

@@ -18,6 +18,7 @@ type Work struct {
 	ids    []int32
 	picks  []pick
 	heap   []pick
+	counts [1024]int32
 }
 
 // NewWork returns scratch memory for kernels of one level. Levels differ in the
@@ -64,7 +65,8 @@ func Device(w *Work, out *ops.Sample, s *ops.Sampling, logits []float32, tokens 
 	candidate := func(id int32) ops.Candidate {
 		return ops.Candidate{ID: id, Logit: logits[id], Logprob: logits[id] - out.LogSumExp}
 	}
-	for _, p := range w.best(row, s.Candidates) {
+	list := w.best(row, s.Candidates)
+	for _, p := range list {
 		out.Candidates = append(out.Candidates, candidate(p.id))
 	}
 	if s.Watch >= 0 && int(s.Watch) < len(logits) {
@@ -76,12 +78,16 @@ func Device(w *Work, out *ops.Sample, s *ops.Sampling, logits []float32, tokens 
 		edit(row, s)
 		w.scan(row)
 	}
-	first := w.best(row, 1)
+	// The candidates are the window's tokens too where nothing was edited.
+	if n := max(s.Window, 1); edits(s) || s.Candidates < n {
+		list = w.best(row, n)
+	}
+	first := list[:min(1, len(list))]
 	switch {
 	case len(first) == 0: // all are banned
 	case s.Window > 0:
 		out.WindowSumExp = w.logSumExp(row, first[0].value, 1)
-		for _, p := range w.best(row, s.Window) {
+		for _, p := range list[:min(s.Window, len(list))] {
 			out.Window = append(out.Window, ops.Candidate{ID: p.id, Logit: p.value, Logprob: logits[p.id] - out.LogSumExp})
 		}
 	case !(s.Temperature > 0):
@@ -115,13 +121,43 @@ func (w *Work) best(row []float32, n int) []pick {
 		return nil
 	}
 	floor := float32(-math.MaxFloat32)
-	if n <= len(w.peaks) {
+	switch {
+	case n <= len(w.peaks):
 		w.heap = heapOf(w.heap, w.peaks, n)
 		floor = max(floor, w.heap[0].value)
+	case n < len(row)/2:
+		floor = max(floor, w.under(row, n))
 	}
 	w.heap = best(w.heap, w.atLeast(row, floor), n)
 	return w.heap
 }
+
+// under returns a value that n values of the row scanned last, or more, are not below;
+// -Inf where it finds none. It counts the values by steps below the largest: for rows of
+// a few thousand, where peaks are fewer than n.
+func (w *Work) under(row []float32, n int) float32 {
+	const steps, perNat = 1024, 32
+	top := w.peaks[0].value
+	for _, p := range w.peaks {
+		top = max(top, p.value)
+	}
+	clear(w.counts[:])
+	for _, v := range row {
+		if below := (top - v) * perNat; below < steps {
+			w.counts[int(below)]++
+		}
+	}
+	sum := 0
+	for step, count := range w.counts {
+		if sum += int(count); sum >= n {
+			// A little lower, for what the product above rounds.
+			return top - float32(step+1)/perNat*(1+1e-5) - 1e-5*abs(top)
+		}
+	}
+	return float32(math.Inf(-1))
+}
+
+func abs(v float32) float32 { return max(v, -v) }
 
 // atLeast returns the picks of the values not below floor, ids ascending.
 func (w *Work) atLeast(row []float32, floor float32) []pick {

@@ -211,7 +211,17 @@ func TestEditsOfTheBestFetchNoRow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.ChooseEdited(&out, f, func() ([]float32, error) { return nil, errors.New("the row was fetched") }); err != nil {
+		noRow := func() ([]float32, error) { return nil, errors.New("the row was fetched") }
+		if err := s.ChooseEdited(&out, f, noRow); err != nil {
+			t.Fatal(err)
+		}
+		Device(w, &out, &drawn, logits, len(logits))
+		e = hook.NewEdits(len(logits))
+		_ = e.Only([]int32{out.Window[3].ID, out.Window[200].ID})
+		if f, err = e.Fold(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.ChooseEdited(&out, f, noRow); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -20,6 +20,7 @@ type watcher struct {
 	fault   func(position int) error // of Choose
 	refuse  int                      // position whose steering is refused; 0 for none
 	all     bool                     // rows of the prompt too
+	asked   func()                   // by Draw; may be nil
 	at      int
 	records []hook.Record
 	inside  hook.Inside
@@ -29,6 +30,9 @@ type watcher struct {
 
 func (w *watcher) Draw(position, candidates int) ops.Sampling {
 	w.at = position
+	if w.asked != nil {
+		w.asked()
+	}
 	return w.sampler.Draw(position, candidates)
 }
 
@@ -143,6 +147,27 @@ func TestHooksSteerAndWatch(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Hooks are asked about a row while the forward pass that it comes of runs.
+func TestHooksAnswerWhileTheStepRuns(t *testing.T) {
+	for _, ahead := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			machine := &fake{ahead: ahead}
+			b := newBenchOn(machine, 7, 3, plain)
+			asked, idle := 0, 0
+			w := &watcher{asked: func() {
+				if asked++; machine.flying["forward"] == 0 {
+					idle++
+				}
+			}}
+			take(watch(t.Context(), b, t, Request{Prompt: prompt(1, 70), MaxTokens: 20}, w))
+			if asked != 20 || idle > 0 {
+				t.Errorf("ahead %v: asked %d times, %d of them while the machine was idle", ahead, asked, idle)
+			}
+			b.close(t)
+		})
 	}
 }
 

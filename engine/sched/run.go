@@ -13,8 +13,8 @@ import (
 // run runs the planned step and, as long as the next can be queued ahead, those
 // that follow, so that the device never waits for the host.
 func (s *Scheduler) run(w *work) {
-	w.ask()
 	s.start(w)
+	w.ask() // hooks answer while the step runs
 	for {
 		var draws ops.Ticket
 		if s.machine.Ahead() && len(w.draws) > 0 && w.err == nil {

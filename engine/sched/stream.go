@@ -218,7 +218,7 @@ func (t *Stream) waits() bool { return t.ahead.Load()+int64(t.flying()) >= int64
 // kept. There is room: see waits.
 func (t *Stream) push(sample *ops.Sample) {
 	out := *sample
-	out.Candidates, out.Window = slices.Clone(sample.Candidates), nil
+	out.Candidates, out.Window, out.Drawn = slices.Clone(sample.Candidates), nil, time.Now()
 	t.held = append(t.held, out)
 	t.release(t.req.Hold)
 }

@@ -197,17 +197,9 @@ func Decode(ctx context.Context, m Model, length, streams, tokens int) (float64,
 
 // together counts the tokens of the time in which all streams decode.
 func together(times [][]time.Time) (float64, error) {
-	var from, to time.Time
-	for s, t := range times {
-		if len(t) < 2 {
-			return 0, fmt.Errorf("stream %d made %d tokens, too few to time", s, len(t))
-		}
-		if t[0].After(from) {
-			from = t[0]
-		}
-		if last := t[len(t)-1]; to.IsZero() || last.Before(to) {
-			to = last
-		}
+	from, to, err := window(times)
+	if err != nil {
+		return 0, err
 	}
 	count := 0
 	for _, t := range times {
@@ -217,8 +209,32 @@ func together(times [][]time.Time) (float64, error) {
 			}
 		}
 	}
-	if count == 0 || !to.After(from) {
-		return 0, fmt.Errorf("%d streams never decoded at the same time: make more tokens, or open the model with as many streams", len(times))
+	if count == 0 {
+		return 0, errApart(len(times))
 	}
 	return float64(count) / to.Sub(from).Seconds(), nil
+}
+
+// window is the time from the moment when the last stream has its first token to the
+// one when the first stream has its last.
+func window(times [][]time.Time) (from, to time.Time, err error) {
+	for s, t := range times {
+		if len(t) < 2 {
+			return from, to, fmt.Errorf("stream %d made %d tokens, too few to time", s, len(t))
+		}
+		if t[0].After(from) {
+			from = t[0]
+		}
+		if last := t[len(t)-1]; to.IsZero() || last.Before(to) {
+			to = last
+		}
+	}
+	if !to.After(from) {
+		return from, to, errApart(len(times))
+	}
+	return from, to, nil
+}
+
+func errApart(streams int) error {
+	return fmt.Errorf("%d streams never decoded at the same time: make more tokens, or open the model with as many streams", streams)
 }

@@ -10,6 +10,7 @@
 #   cli                            the program loses its device while it works
 #   sanitizer                      memcheck and racecheck over three tests
 #   bench                          the figures of a model made up on the device
+#   hooks                          what hooks add to its decode step
 #   load                           a model folder in memory, served twice
 #   real                           four layers of real dimensions, made up: the device
 #                                  beside the CPU, and the set engine with them
@@ -18,10 +19,11 @@
 #
 #   ROUNDHOUSE_GPU   1: the device (default); 0: tests and load on the CPU
 #   OUT              folder for what comes out: summary.txt with the table,
-#                    results.tsv as it grows, logs.tar.xz, bench.json (dist/gpu/out)
+#                    results.tsv as it grows, logs.tar.xz, bench.json,
+#                    hooks.json (dist/gpu/out)
 #   JOBS             tests of driver, kernels and parity at a time (4)
 #   LIMIT            seconds that a test may take (300)
-#   SHAPE            model of bench and load (qwen3-next-80b)
+#   SHAPE            model of bench, hooks and load (qwen3-next-80b)
 #   MODELS           where load and real write their folders, 44 and 6 GB (/dev/shm)
 #   ROUNDHOUSE_SOAK  how long streams come and go in the set engine (20s)
 #   BUNDLE           where the bundle lies (dist/gpu)
@@ -47,7 +49,7 @@ die() {
 }
 (($#)) || set -- driver kernels parity engine cli
 for set in "$@"; do
-  [[ -v folder[$set] || $set =~ ^(sanitizer|bench|load|real)$ ]] || die "no set is called $set: driver, kernels, parity, engine, cli, sanitizer, bench, load or real"
+  [[ -v folder[$set] || $set =~ ^(sanitizer|bench|hooks|load|real)$ ]] || die "no set is called $set: driver, kernels, parity, engine, cli, sanitizer, bench, hooks, load or real"
 done
 
 work=$(mktemp -d) server='' weights=''
@@ -187,6 +189,39 @@ bench() {
   fi
 }
 
+# cost HOOK STREAMS BOUND: what a script of hooks.json adds to a decode step, in percent of
+# it; no bound where it is -. Spaces are left out of the name.
+cost() {
+  local percent verdict=PASS note
+  percent=$(tr -d ' \n' <"$out/hooks.json" |
+    sed -nE "s/.*\"hook\":\"$1\",\"by\":\"script\",\"streams\":$2,[^}]*\"cost_percent\":(-?[0-9.e+-]+).*/\1/p")
+  note=$(awk -v percent="${percent:-none}" -v bound="$3" 'BEGIN {
+    if (percent == "none") { print "no figure"; exit 1 }
+    printf "%.2f %% of the step, bound %s", percent, bound
+    exit bound != "-" && percent > bound + 0 }') || verdict=FAIL
+  record hooks "$1, $2 streams" "$verdict" 0 "$note"
+}
+
+hooks() {
+  local log=$work/logs/hooks.log start streams
+  if [[ $device == cpu ]]; then
+    record hooks "$shape" SKIP 0 "weights are made up on a GPU only"
+    return
+  fi
+  start=$(now)
+  if timeout --foreground --kill-after=10 600 "$bin/roundhouse" bench --hooks --json --device "$device" --synthetic "$shape" --ctx 4096 \
+    --lengths 1024 --batches 1,8 --tokens 64 --time 2s >"$out/hooks.json" 2>"$log"; then
+    record hooks "$shape" PASS $(($(now) - start)) hooks.json
+    for streams in 1 8; do
+      for hook in empty editsonly observerouting steereverytoken steeronce; do cost "$hook" "$streams" 1; done
+      for hook in 50candidates 256candidates samplerof50; do cost "$hook" "$streams" $( ((streams == 1)) && echo 5 || echo -); done
+    done
+  else
+    rm -f "$out/hooks.json"
+    record hooks "$shape" FAIL $(($(now) - start)) "$(complaint "$log")"
+  fi
+}
+
 # ready URL: asks /health with bash alone.
 ready() {
   local host=${1#http://} status=''
@@ -294,7 +329,7 @@ done | sort -s -k2,2 >"$work/tests"
 for set in "$@"; do
   case $set in
     engine | cli) tests "$set" | pool 1 ;;
-    sanitizer | bench | load | real) "$set" ;;
+    sanitizer | bench | hooks | load | real) "$set" ;;
   esac
 done
 

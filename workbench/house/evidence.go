@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,7 +24,7 @@ type promise struct {
 	atLeast bool // the bound is a floor, not a ceiling
 }
 
-var promises = []promise{
+var promises = slices.Concat([]promise{
 	{"make test, cold build cache", "s", coldTest, false},
 	{"resident memory while loading", "MB", loadPeak, false},
 	{"resident memory, anonymous part", "MB", anonymousPeak, false},
@@ -40,7 +41,7 @@ var promises = []promise{
 	{"fast numerics, perplexity", "%", numerics(0.3, func(d divergence) float64 { return 100 * math.Abs(d.PerplexityThen/d.Perplexity-1) }), false},
 	{"W4 expert GEMV of read bandwidth", "%", gemv("Mul/(2048x512|512x2048)/w4/.*/fast/rows=1"), true},
 	{"W8 GEMV of read bandwidth", "%", gemv("Mul/2048x12288/w8/.*/fast/rows=1"), true},
-}
+}, hookCosts())
 
 // evidence measures each promise and prints name, value, bound and verdict.
 // With arguments it measures only those whose name contains one of them.

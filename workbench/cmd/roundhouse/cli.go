@@ -203,6 +203,7 @@ type benchCmd struct {
 	Batches []int         `default:"1,4,8" placeholder:"N,..." help:"Streams that decode at once (default ${default})."`
 	Tokens  int           `default:"64" placeholder:"N" help:"Tokens that each stream of a run makes (default ${default})."`
 	Time    time.Duration `default:"3s" placeholder:"T" help:"Time for each row (default ${default}): as many runs as fit, at least 3."`
+	Hooks   bool          `help:"Measure what hooks add to a decode step, after the first of the lengths."`
 	synthFlags
 	Synthetic string `placeholder:"SHAPE" complete:"demo kernel-test qwen3-next-80b" help:"Measure a model of this shape whose weights are made up where they are needed: no files, no tokenizer."`
 	engineFlags
@@ -237,7 +238,7 @@ func (*benchCmd) Help() string {
 
 func (c *benchCmd) Run(e *environment) error {
 	return e.with(func(a *workbench.App) error {
-		return a.Bench(e.background, workbench.BenchOptions{Lengths: c.Lengths, Streams: c.Batches, Tokens: c.Tokens, Time: c.Time, JSON: c.JSON,
+		return a.Bench(e.background, workbench.BenchOptions{Lengths: c.Lengths, Streams: c.Batches, Tokens: c.Tokens, Time: c.Time, JSON: c.JSON, Hooks: c.Hooks,
 			Synthetic: synth.Options{Shape: c.Synthetic, Layout: c.Layout, Layers: c.Layers, Seed: c.Seed}})
 	})
 }
