@@ -112,7 +112,7 @@ func (m *Model) hooked(req *Request, sampler *sample.Sampler) (*hooked.Sampler, 
 		chain.Close()
 		return nil, err
 	}
-	o := hooked.Options{Layers: m.info.Layers, Routing: req.Routing, PromptRouting: req.PromptRouting, Lens: m.lens}
+	o := hooked.Options{Layers: m.info.Layers, Routing: req.Routing, PromptRouting: req.PromptRouting, Lens: m.lensRow}
 	if m.tokenizer != nil {
 		o.Bytes = m.tokenizer.Bytes
 	}
@@ -120,8 +120,8 @@ func (m *Model) hooked(req *Request, sampler *sample.Sampler) (*hooked.Sampler, 
 	return joined, nil
 }
 
-// lens has the scheduler run a residual through the head.
-func (m *Model) lens(quit <-chan struct{}, residual []float32) (row []float32, err error) {
+// lensRow has the scheduler run a residual through the head.
+func (m *Model) lensRow(quit <-chan struct{}, residual []float32) (row []float32, err error) {
 	if !m.sched.Visit(quit, func(on sched.Machine) { row, err = on.Lens(residual) }) {
 		return nil, errors.New("the stream has ended")
 	}

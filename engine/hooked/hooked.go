@@ -36,6 +36,7 @@ type Options struct {
 // sched.Hooked says; Next, Prompt, Stopped and Finish are for who takes the tokens.
 type Sampler struct {
 	base    *sample.Sampler
+	pass    sync.Mutex // of the chain's use beside a forward pass that hooks are called in
 	chain   *hook.Chain
 	options Options
 	needs   hook.Needs    // at the last Draw
@@ -95,8 +96,10 @@ func (s *Sampler) Beside() []*sched.Beside { return s.beside }
 
 // Draw implements sched.Sampler.
 func (s *Sampler) Draw(position, candidates int) ops.Sampling {
+	s.pass.Lock()
 	s.flush()
 	s.needs, s.inside = s.chain.Needs(), s.chain.Inside()
+	s.pass.Unlock()
 	s.calling = nil
 	s.at, s.candidates = hook.At{Position: position}, candidates
 	s.handler, s.verdict, s.edit, s.err = nil, hook.Verdict{}, nil, nil
@@ -273,7 +276,9 @@ func (s *Sampler) Accept(id int32) {
 
 // Steer implements sched.Hooked.
 func (s *Sampler) Steer(position int) (*ops.Steering, error) {
+	s.pass.Lock()
 	now, err := s.chain.Steer(position)
+	s.pass.Unlock()
 	if err != nil {
 		return nil, err
 	}
@@ -303,13 +308,19 @@ func (s *Sampler) Routed(r hook.Record) {
 }
 
 // Inside implements sched.Hooked.
-func (s *Sampler) Inside() hook.Inside { return s.inside }
+func (s *Sampler) Inside() hook.Inside {
+	s.pass.Lock()
+	defer s.pass.Unlock()
+	return s.inside
+}
 
 // Hidden implements sched.Hooked.
 func (s *Sampler) Hidden(r hook.HiddenRecord) { s.hidden = append(s.hidden, r) }
 
 // Within implements sched.Hooked.
 func (s *Sampler) Within(place hook.Place, position, layer int, values []float32) {
+	s.pass.Lock()
+	defer s.pass.Unlock()
 	if s.failed == nil {
 		s.failed = s.chain.Within(place, position, layer, values)
 	}

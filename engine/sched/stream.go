@@ -38,9 +38,10 @@ type Hooked interface {
 	// Routed tells what a row was routed to. Each is told once, in order.
 	Routed(hook.Record)
 	// Inside says where hooks look into the forward pass. Hidden tells the residual of
-	// a row behind it, once and in order. Within is called in the midst of it, never
-	// beside Draw or Choose, and may change the values; a row that is read again has it
-	// again.
+	// a row behind it, once and in order. Within is called in the midst of it, on a
+	// goroutine of the machine's, also beside a Draw, but never between a Draw that asks
+	// for a window and the end of its Choose; it may change the values. A row that is
+	// read again has it again.
 	Inside() hook.Inside
 	Hidden(hook.HiddenRecord)
 	Within(place hook.Place, position, layer int, values []float32)
