@@ -118,7 +118,8 @@ type formulas struct {
 	state  [][]float64   // layer: ValueHeads*KeyDim*ValueDim
 	past   [][][]float64 // layer: inputs of the convolution so far
 	edit   func(layer int) *intervention
-	chosen [][]int // layer: experts of the last token, best first
+	chosen [][]int     // layer: experts of the last token, best first
+	behind [][]float64 // layer: the residual behind it, of the last token
 }
 
 // intervention is what steering does to a layer, as the handbook has it, and what is
@@ -133,7 +134,7 @@ type intervention struct {
 }
 
 func newFormulas(c *qwen3next.Config, w weights64) *formulas {
-	f := &formulas{c: c, w: w, chosen: make([][]int, c.Layers), keys: make([][][]float64, c.Layers), values: make([][][]float64, c.Layers), past: make([][][]float64, c.Layers)}
+	f := &formulas{c: c, w: w, chosen: make([][]int, c.Layers), behind: make([][]float64, c.Layers), keys: make([][][]float64, c.Layers), values: make([][][]float64, c.Layers), past: make([][][]float64, c.Layers)}
 	for range c.Layers {
 		f.state = append(f.state, make([]float64, c.Delta.ValueHeads*c.Delta.KeyDim*c.Delta.ValueDim))
 	}
@@ -195,6 +196,7 @@ func (f *formulas) token(id int32, position int) []float64 {
 		for j, v := range edit.vector {
 			x[j] += v
 		}
+		f.behind[i] = slices.Clone(x)
 	}
 	head := "lm_head"
 	if f.c.Tied {

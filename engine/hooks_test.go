@@ -26,6 +26,8 @@ type goHook struct {
 	token   func(*hook.Call, *hook.Token) error
 	routing func(*hook.Call, *hook.Routing) error
 	finish  func(*hook.Call, *hook.Finish) error
+	hidden  func(*hook.Call, *hook.Hidden) error
+	route   func(*hook.Call, *hook.Router) error
 }
 
 func (h *goHook) Start(c *hook.Call) error {
@@ -37,7 +39,7 @@ func (h *goHook) Start(c *hook.Call) error {
 
 func (h *goHook) Spec() hook.Spec {
 	for event, wanted := range map[hook.Events]bool{hook.OnPrompt: h.prompt != nil, hook.OnLogits: h.logits != nil, hook.OnSample: h.sample != nil,
-		hook.OnToken: h.token != nil, hook.OnRouting: h.routing != nil, hook.OnFinish: h.finish != nil} {
+		hook.OnToken: h.token != nil, hook.OnRouting: h.routing != nil, hook.OnFinish: h.finish != nil, hook.OnHidden: h.hidden != nil, hook.OnRoute: h.route != nil} {
 		if wanted {
 			h.spec.Events |= event
 		}
@@ -49,6 +51,8 @@ func (h *goHook) Prompt(c *hook.Call, p *hook.Prompt) error                    {
 func (h *goHook) Logits(c *hook.Call, l *hook.Logits) error                    { return h.logits(c, l) }
 func (h *goHook) Token(c *hook.Call, t *hook.Token) error                      { return h.token(c, t) }
 func (h *goHook) Routing(c *hook.Call, r *hook.Routing) error                  { return h.routing(c, r) }
+func (h *goHook) Hidden(c *hook.Call, x *hook.Hidden) error                    { return h.hidden(c, x) }
+func (h *goHook) Route(c *hook.Call, r *hook.Router) error                     { return h.route(c, r) }
 func (h *goHook) Finish(c *hook.Call, f *hook.Finish) error                    { return h.finish(c, f) }
 func (h *goHook) Sample(c *hook.Call, s *hook.Candidates) (int32, bool, error) { return h.sample(c, s) }
 
