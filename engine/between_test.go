@@ -9,7 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
+	"github.com/roundhouse-ai/roundhouse/engine/qwen3next"
 )
 
 // forms are the ways in which tokens are read. Each gives what it leaves behind.
@@ -364,4 +366,132 @@ func residualsOfStepsAhead(t *testing.T, open opener) {
 			t.Errorf("step %d has another residual than alone", i)
 		}
 	}
+}
+
+// The lens of the residual behind the last layer has the bits of the step's own logits,
+// in every form, also of more rows than it takes at a time, and leaves those alone.
+func TestLens(t *testing.T)         { lensOfTheLastLayer(t, open) }
+func TestLensOnDevice(t *testing.T) { eachOnDevice(t, lensOfTheLastLayer) }
+
+func lensOfTheLastLayer(t *testing.T, open opener) {
+	m := open(t, Options{Streams: 1, Context: 256, PrefillChunk: 64})
+	device := &machine{m: m}
+	const rows = 2*qwen3next.LensRows + 3
+	last := m.cfg.Layers - 1
+	ids, all := randomIDs(rows), make([]int, rows)
+	for i := range all {
+		all[i] = i
+	}
+	for _, stepForm := range []bool{false, true} {
+		seq := sequence(t, m, rows)
+		residual := &ops.Residual{Layers: []int{0, last}}
+		var want []float32
+		opts := StepOptions{Logits: all, Residual: residual, StepForm: stepForm, Rows: func(_ int, row []float32) { want = append(want, row...) }}
+		if _, err := seq.Read(t.Context(), ids, opts); err != nil {
+			t.Fatal(err)
+		}
+		seq.Release()
+		var early, late []float32
+		for row := range rows {
+			early, late = append(early, residual.Row(row, 0)...), append(late, residual.Row(row, 1)...)
+		}
+		if err := m.hold(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got, err := device.Lens(late)
+		if err != nil || !sameBits(got, want) {
+			t.Errorf("step form %v: logits of the last layer differ by %.3g from the step's, %v", stepForm, apart(got, want), err)
+		}
+		for _, n := range []int{1, qwen3next.LensRows} {
+			one, err := device.Lens(late[:n*m.cfg.Hidden])
+			if err != nil || !sameBits(one, want[:n*m.cfg.Vocab]) {
+				t.Errorf("step form %v: the first %d rows by themselves differ, %v", stepForm, n, err)
+			}
+		}
+		other, err := device.Lens(early)
+		if err != nil || sameBits(other, want) || len(other) != len(want) {
+			t.Errorf("step form %v: the first layer says what the last does, %v", stepForm, err)
+		}
+		row, err := device.Row(nil, rows-1)
+		if err != nil || !sameBits(row, want[(rows-1)*m.cfg.Vocab:]) {
+			t.Errorf("step form %v: the step's own logits are gone, %v", stepForm, err)
+		}
+		m.release()
+	}
+	if _, err := device.Lens(make([]float32, m.cfg.Hidden+1)); err == nil {
+		t.Error("a row and a value were taken")
+	}
+}
+
+// What stops between phases may look through the lens there.
+func TestLensBetween(t *testing.T)         { lensBetween(t, open) }
+func TestLensBetweenOnDevice(t *testing.T) { eachOnDevice(t, lensBetween) }
+
+func lensBetween(t *testing.T, open opener) {
+	m := open(t, betweenSizes)
+	for _, form := range forms {
+		want := form.run(t, m, StepOptions{})
+		var seen []float32
+		got := form.run(t, m, StepOptions{Between: &ops.Between{Router: []int{1}, Residual: []int{0, m.cfg.Layers - 1}, Do: func(point ops.Point, layer, row int, values []float32) error {
+			if point == ops.RouterLogits {
+				return nil
+			}
+			logits, err := (&machine{m: m}).Lens(values)
+			if layer > 0 && (row == form.rows-1 || len(want.logits) > m.cfg.Vocab) {
+				seen = append(seen, logits...)
+			}
+			return err
+		}}})
+		mustEqual(t, form.name, got, want)
+		if !sameBits(seen, want.logits) {
+			t.Errorf("%s: seen between the phases, the logits are others", form.name)
+		}
+	}
+}
+
+// Whichever call to the driver fails, a step that stops between phases ends with an
+// error or unharmed, and the model goes on with the bits that it had.
+func TestAnyCallMayFailBetween(t *testing.T) {
+	fake := newFake(t)
+	opts := betweenSizes
+	opts.Device, opts.Driver = "cuda", fake
+	m := open(t, opts)
+	ids := randomIDs(80)
+	want := readAnew(t, m, ids, StepOptions{})
+	run := func() ([]float32, error) {
+		seq := sequence(t, m, len(ids))
+		defer seq.Release()
+		residual := &ops.Residual{Layers: []int{1, 2}}
+		_, err := seq.Read(t.Context(), ids, StepOptions{Residual: residual, StepForm: true, Between: &ops.Between{Router: []int{0}, Residual: []int{2},
+			Do: func(_ ops.Point, _, _ int, values []float32) error {
+				values[0] += .5
+				return nil
+			}}})
+		return residual.Values, err
+	}
+	before := fake.Calls()
+	whole, err := run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls, failed := fake.Calls()-before, 0
+	step := 3
+	if testing.Short() {
+		step = 17
+	}
+	for n := 1; n < calls; n += step {
+		fake.Fail(n, driver.InvalidValue)
+		got, err := run()
+		if err == nil && !sameBits(got, whole) {
+			t.Errorf("call %d failed: no error, and another residual", n)
+		}
+		if err != nil {
+			failed++
+		}
+	}
+	if failed < calls/step/2 {
+		t.Errorf("%d of %d failures reached the caller", failed, calls/step)
+	}
+	fake.Fail(1<<30, driver.InvalidValue)
+	mustEqual(t, "after the failures", readAnew(t, m, ids, StepOptions{}), want)
 }

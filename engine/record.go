@@ -99,7 +99,7 @@ func (m *Model) limits(opts *Options, fixed cuda.Fixed) (sizes, error) {
 // checkHost refuses what exceeds the free memory of this machine. KV pages are not
 // counted: they are touched as streams grow.
 func (m *Model) checkHost(s sizes) error {
-	need := m.info.WeightBytes + m.shape(s.kv).StateBytes()*int64(s.streams) + m.cfg.BufferBytes(s.rows())
+	need := m.info.WeightBytes + m.shape(s.kv).StateBytes()*int64(s.streams) + m.cfg.BufferBytes(s.rows()) + m.cfg.LensBytes()
 	if free, ok := hostmem.Available(); ok && need > free {
 		return fmt.Errorf("the model needs %.1f GB of memory (weights %.1f GB), %.1f GB are free: close other programs, lower the context or the streams, or use a machine with more memory",
 			float64(need)/1e9, float64(m.info.WeightBytes)/1e9, float64(free)/1e9)
@@ -155,6 +155,7 @@ type recording struct {
 	main    *stack
 	draft   *stack // nil without an MTP layer
 	sample  ops.Program
+	lens    *lens
 }
 
 // stack is a recorded run of layers with the cache they keep: the model's, or
@@ -189,6 +190,10 @@ func (m *Model) record(b ops.Backend, s sizes) (*recording, error) {
 		set.Sample(ops.SampleArgs{Logits: r.buffers.Logits, Vocabulary: m.cfg.Vocab, Tokens: m.tokens()})
 		return nil
 	})
+	if err != nil {
+		return r, err
+	}
+	r.lens, err = m.recordLens(b, r)
 	return r, err
 }
 
@@ -240,6 +245,9 @@ func (r *recording) close() error {
 	}
 	if r.sample != nil {
 		errs = append(errs, r.sample.Close())
+	}
+	if r.lens != nil && r.lens.program != nil {
+		errs = append(errs, r.lens.program.Close())
 	}
 	for _, a := range r.arenas {
 		errs = append(errs, a.Close())

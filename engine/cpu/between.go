@@ -39,8 +39,8 @@ func (r *run) stop(g gap) error {
 	return nil
 }
 
-// change lets Between.Do at the values of each row. It works on a copy, so that
-// nothing that it keeps points into memory that is not the heap's.
+// change lets Between.Do at the values of each row, in memory of their own: what it
+// keeps must not point into memory that is not the heap's.
 func (r *run) change(g gap) error {
 	values, own := floats(g.values), make([]float32, g.width)
 	for row := range r.rows {

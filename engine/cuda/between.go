@@ -1,9 +1,10 @@
 package cuda
 
 import (
+	"bytes"
 	"fmt"
-	"math"
 	"slices"
+	"unsafe"
 
 	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
@@ -47,6 +48,8 @@ type between struct {
 	step *ops.Step
 	slot *slot
 	rows []int // of the pass: their places in the step
+
+	values []float32 // of a gap
 }
 
 func (p *program) between(step *ops.Step, s *slot, pieces []piece) *between {
@@ -72,61 +75,40 @@ func (b *between) at(g gap) error {
 	return nil
 }
 
-// change lets Between.Do at the values of each row, as many rows at a time as the
-// bounce buffer holds, and writes back those that it changed. Do works on a copy, so
-// that nothing that it keeps points into pinned memory.
+// change lets Between.Do at the values of each row and writes back those that it
+// changed. They lie on the heap: the bounce buffer is what else Do submits goes through.
 func (b *between) change(g gap) error {
-	d, stream, own := b.p.b.driver, b.p.b.stream, make([]float32, g.width)
-	size := 4 * g.width
-	most := b.p.b.bounce.Len() / size
-	for first := 0; first < len(b.rows); first += most {
-		n := min(most, len(b.rows)-first)
-		host, from := b.p.b.bounce.Slice(0, n*size), g.at+driver.Ptr(first*size)
-		if err := d.CopyOut(host, from, stream); err != nil {
-			return err
+	n := len(b.rows) * g.width
+	b.values = slices.Grow(b.values[:0], n)[:n]
+	if err := b.p.b.read(memoryOf(b.values), g.at); err != nil {
+		return err
+	}
+	before, first := make([]float32, g.width), 0 // the first row of a run that was changed
+	write := func(end int) error {
+		if first == end {
+			return nil
 		}
-		if err := d.Synchronise(stream); err != nil {
-			return err
+		return b.p.b.write(g.at+driver.Ptr(4*first*g.width), memoryOf(b.values[first*g.width:end*g.width]))
+	}
+	for i, row := range b.rows {
+		values := b.values[i*g.width:][:g.width:g.width]
+		copy(before, values)
+		if err := b.step.Between.Do(g.point, g.layer, row, values); err != nil {
+			return fmt.Errorf("cuda: %v of layer %d, row %d: %w", g.point, g.layer, row, err)
 		}
-		changed := make([]bool, n)
-		for i, row := range b.rows[first:][:n] {
-			there := part[float32](host.Bytes(), i*size, g.width)
-			copy(own, there)
-			if err := b.step.Between.Do(g.point, g.layer, row, own); err != nil {
-				return fmt.Errorf("cuda: %v of layer %d, row %d: %w", g.point, g.layer, row, err)
+		if bytes.Equal(memoryOf(before), memoryOf(values)) {
+			if err := write(i); err != nil {
+				return err
 			}
-			changed[i] = !slices.EqualFunc(own, there, func(x, y float32) bool { return math.Float32bits(x) == math.Float32bits(y) })
-			copy(there, own)
-		}
-		if err := b.put(host, from, size, changed); err != nil {
-			return err
+			first = i + 1
 		}
 	}
-	return nil
+	return write(len(b.rows))
 }
 
-// put copies runs of changed rows to the device and waits, so that the bounce buffer
-// is free.
-func (b *between) put(host driver.Host, to driver.Ptr, size int, changed []bool) error {
-	some := false
-	for low := 0; low < len(changed); low++ {
-		high := low
-		for high < len(changed) && changed[high] {
-			high++
-		}
-		if high == low {
-			continue
-		}
-		some = true
-		if err := b.p.b.driver.CopyIn(to+driver.Ptr(low*size), host.Slice(low*size, high*size), b.p.b.stream); err != nil {
-			return err
-		}
-		low = high
-	}
-	if !some {
-		return nil
-	}
-	return b.p.b.driver.Synchronise(b.p.b.stream)
+// memoryOf is the bytes of values.
+func memoryOf(values []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values))
 }
 
 // taken is residual on its way to the pinned memory of a slot.

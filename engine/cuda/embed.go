@@ -1,8 +1,6 @@
 package cuda
 
 import (
-	"unsafe"
-
 	"github.com/roundhouse-ai/roundhouse/engine/cuda/driver"
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 	"github.com/roundhouse-ai/roundhouse/kernels"
@@ -58,7 +56,7 @@ func (r *recorder) DraftIn(a ops.DraftInArgs) {
 		Count: uint32(r.rows), Type: uint32(ops.F32), BySource: 1, OutStride: uint32(2 * hidden)}
 	r.prepare = append(r.prepare, func(step *ops.Step, _ int) error {
 		values := step.Hidden[:step.Rows()*hidden]
-		return r.b.write(at(uploaded), unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values)))
+		return r.b.write(at(uploaded), memoryOf(values))
 	})
 	r.add(ops.PhaseDraftIn, func(p *pass) error {
 		joined, half := p.scratch, driver.Ptr(0)

@@ -193,6 +193,21 @@ func rehearse(b *Backend, cfg *qwen3next.Config, w *qwen3next.Weights, s Sizes) 
 			set.Sample(ops.SampleArgs{Logits: buffers.Logits, Vocabulary: cfg.Vocab, Tokens: cfg.Vocab})
 			return nil
 		})
+		if err != nil {
+			return err
+		}
+		memory, err = b.NewArena("lens", cfg.LensBytes())
+		if err != nil {
+			return err
+		}
+		lens, err := qwen3next.NewLens(memory, cfg)
+		if err != nil {
+			return err
+		}
+		_, err = b.Record(qwen3next.LensRows, func(set ops.Set) error {
+			lens.Record(set, cfg, w)
+			return nil
+		})
 		return err
 	})
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/roundhouse-ai/roundhouse/engine/ops"
 )
 
-// program is a recording. One that reads tokens (the forward pass, the draft
-// layer) runs in passes; one that does not (the draws) in one pass over the rows
+// program is a recording. One that has rows of tokens (the forward pass, the draft
+// layer, the lens) runs in passes; one that does not (the draws) in one pass over the rows
 // of Step.Sampling.
 type program struct {
 	b      *Backend
@@ -58,8 +58,8 @@ type slot struct {
 	taken        []taken // of the step, not handed over yet
 }
 
-// stagingBytes holds the step blocks of a step. A step with more waits for the
-// copies of the first.
+// stagingBytes holds the step blocks of a step, where it has rows for so many. A step
+// with more waits for the copies of the first.
 const stagingBytes = 4 << 20
 
 // buckets are the rows that decode passes are captured for.
@@ -134,7 +134,7 @@ func (p *program) open(r *recorder) error {
 		if !p.reads {
 			continue
 		}
-		if s.staging, err = p.b.driver.AllocHost(max(stagingBytes, p.decode.bytes(), p.prefill.bytes())); err != nil {
+		if s.staging, err = p.b.driver.AllocHost(p.stagingBytes()); err != nil {
 			return err
 		}
 		if record > 0 {
@@ -152,6 +152,13 @@ func (p *program) open(r *recorder) error {
 		return err
 	}
 	return p.capture()
+}
+
+// stagingBytes is the pinned memory of a slot for step blocks: there is a pass for each
+// row at most.
+func (p *program) stagingBytes() int {
+	one := max(p.decode.bytes(), p.prefill.bytes())
+	return max(min(stagingBytes, p.rows*(one+255)), one)
 }
 
 // pass returns what the launches of either class have in common.

@@ -107,7 +107,7 @@ func (r *recorder) Logits(a ops.LogitsArgs) {
 	norm := r.norm(a.Norm, a.Eps)
 	head := r.linear(target{out: at(a.Logits), stride: a.Head.N}, a.Head)
 	half := r.half(a.Hidden)
-	r.wanted = int(a.Logits.Len) / a.Head.N
+	r.reads, r.wanted = true, int(a.Logits.Len)/a.Head.N
 	r.add(ops.PhaseLogits, func(p *pass) error {
 		if err := norm.run(p, at(a.X), norm.n, normed{out: at(a.Hidden), half: half}); err != nil {
 			return err

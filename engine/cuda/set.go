@@ -17,7 +17,7 @@ type recorder struct {
 	scratch int64
 	reading int64 // see phase.bytes; of the phase in the making
 	halves  map[driver.Ptr]driver.Ptr
-	reads   bool // an Embed or DraftIn was recorded: the program reads tokens
+	reads   bool // an Embed, DraftIn or Logits was recorded: the program has rows of tokens
 	vocab   int  // ids must be below it; 0 without an Embed
 	wanted  int  // rows of the logits buffer
 	pages   int  // of the KV pools

@@ -73,8 +73,9 @@ type Between struct {
 	// places, with what is there: a logit for each expert, or the residual. It may change
 	// values in place; they are its own until it returns. Calls come one after another,
 	// for a row in the order of the pass; a backend may take some rows through all layers
-	// before it begins with others. Do must not call the backend. Its error fails the
-	// step, and what the step wrote to the cache is lost.
+	// before it begins with others. Do may submit a step to a
+	// program without layers and wait for it. Its error fails the step, and what the step
+	// wrote to the cache is lost.
 	Do func(point Point, layer, row int, values []float32) error
 }
 
