@@ -143,14 +143,14 @@ func (s *Scheduler) showBeside(w *work, machine *sync.Mutex) {
 		if b == nil || d.group.first().over {
 			continue
 		}
-		b.logits.fetch = func() (_ []float32, err error) {
+		b.logits.of(func() (_ []float32, err error) {
 			machine.Lock()
 			defer machine.Unlock()
 			b.row, err = s.machine.Row(b.row, i)
 			return b.row, err
-		}
+		})
 		if w.reader == d.group {
-			b.logits.keep()
+			_, _ = b.logits.get() // the next step writes over it
 		}
 	}
 }

@@ -27,25 +27,30 @@ type choice struct {
 	logits *logits
 }
 
-// logits are a row of the last step, fetched when they are asked for.
+// logits are a row of the last step, fetched when they are asked for, once.
 type logits struct {
 	mu    sync.Mutex
-	fetch func() ([]float32, error)
+	fetch func() ([]float32, error) // nil when row and err are there
+	row   []float32
+	err   error
 }
 
-// get returns the row.
+// of is where the row is to be had, until the next step.
+func (l *logits) of(fetch func() ([]float32, error)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fetch = fetch
+}
+
+// get returns the row. Who calls it before the next step has it fetched in time.
 func (l *logits) get() ([]float32, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.fetch()
-}
-
-// keep fetches the row, which the next step writes over.
-func (l *logits) keep() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	row, err := l.fetch()
-	l.fetch = func() ([]float32, error) { return row, err }
+	if l.fetch != nil {
+		l.row, l.err = l.fetch()
+		l.fetch = nil
+	}
+	return l.row, l.err
 }
 
 // begun starts a choice. Its sample is a copy: it may outlive the step.
@@ -83,9 +88,9 @@ func (s *Scheduler) await(w *work, choices []*choice, patience time.Duration) {
 			w.step.Samples[c.row], w.errs[c.row] = c.sample, c.err
 			continue
 		}
-		c.logits.keep()
+		_, _ = c.logits.get() // the next step writes over it
 		for _, b := range c.stream.beside {
-			b.logits.keep()
+			_, _ = b.logits.get()
 		}
 		c.stream.late = c
 		s.late = append(s.late, c)
