@@ -495,3 +495,62 @@ func TestAnyCallMayFailBetween(t *testing.T) {
 	fake.Fail(1<<30, driver.InvalidValue)
 	mustEqual(t, "after the failures", readAnew(t, m, ids, StepOptions{}), want)
 }
+
+// BenchmarkBetween is what it costs a decode step to be looked into: on a device with
+// ROUNDHOUSE_GPU=1 and a folder of real dimensions, else on the CPU.
+func BenchmarkBetween(b *testing.B) {
+	opener := open
+	if dir := realFolder(); dir != "" {
+		opener = onDevice(dir, "fast")
+	}
+	m := opener(b, Options{Streams: 1, Context: 4096})
+	all := []int{0, 1, 2, 3}
+	nothing := func(ops.Point, int, int, []float32) error { return nil }
+	change := func(_ ops.Point, _, _ int, values []float32) error {
+		values[0]++
+		return nil
+	}
+	for _, c := range []struct {
+		name string
+		opts StepOptions
+	}{
+		{"plain", StepOptions{}},
+		{"residual of 1 layer", StepOptions{Residual: &ops.Residual{Layers: all[:1]}}},
+		{"residual of 4 layers", StepOptions{Residual: &ops.Residual{Layers: all}}},
+		{"stops at 1 router", StepOptions{Between: &ops.Between{Router: all[:1], Do: nothing}}},
+		{"stops at 4 routers", StepOptions{Between: &ops.Between{Router: all, Do: nothing}}},
+		{"changes at 4 routers", StepOptions{Between: &ops.Between{Router: all, Do: change}}},
+		{"changes at 4 routers and 4 residuals", StepOptions{Between: &ops.Between{Router: all, Residual: all, Do: change}}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			c.opts.StepForm = true
+			var seq *Sequence
+			defer func() { seq.Release() }()
+			for b.Loop() {
+				if seq == nil || seq.Length() == 4096 {
+					if seq != nil {
+						seq.Release()
+					}
+					var err error
+					if seq, err = m.NewSequence(b.Context(), 4096); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if _, err := seq.Read(b.Context(), []int32{7}, c.opts); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("lens of 1 row", func(b *testing.B) {
+		if err := m.hold(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		defer m.release()
+		for b.Loop() {
+			if _, err := (&machine{m: m}).Lens(make([]float32, m.cfg.Hidden)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
