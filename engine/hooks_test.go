@@ -89,6 +89,9 @@ func onEach(t *testing.T, test func(t *testing.T, o Options)) {
 		return
 	}
 	o := Options{Device: "cuda", Numerics: "exact"}
+	if testing.Short() && !silicon() {
+		t.Skip("the race detector sees the same goroutines on the CPU")
+	}
 	if !silicon() {
 		o.Driver = newFake(t)
 	}
