@@ -67,11 +67,11 @@ func (s *Script) Request(ctx context.Context, body []byte, params map[string]any
 // Instance is a script at work for one choice, in a worker of its own: a hook.
 type Instance struct {
 	hook.None // of hidden and route, which a far end refuses (see hook.Solo)
-	process *process
-	script  *Script
-	env     scripts.Env
-	spec    hook.Spec
-	steer   *hook.Steering // as the worker has it; nil for neutral
+	process   *process
+	script    *Script
+	env       scripts.Env
+	spec      hook.Spec
+	steer     *hook.Steering // as the worker has it; nil for neutral
 }
 
 // Start begins a choice. The error is a *scripts.BusyError, a *hook.ParamError or says
