@@ -170,7 +170,7 @@ func typed[T int32 | float32 | uint16 | uint32](v *vm, list []T) goja.Value {
 	var class goja.Value
 	switch list := any(list).(type) {
 	case []int32:
-		class = v.natives.Int32Array
+		class, data = v.natives.Int32Array, make([]byte, 0, 4*len(list))
 		for _, x := range list {
 			data = binary.NativeEndian.AppendUint32(data, uint32(x))
 		}
@@ -180,12 +180,12 @@ func typed[T int32 | float32 | uint16 | uint32](v *vm, list []T) goja.Value {
 			data = binary.NativeEndian.AppendUint32(data, math.Float32bits(x))
 		}
 	case []uint16:
-		class = v.natives.Uint16Array
+		class, data = v.natives.Uint16Array, make([]byte, 0, 2*len(list))
 		for _, x := range list {
 			data = binary.NativeEndian.AppendUint16(data, x)
 		}
 	case []uint32:
-		class = v.natives.Uint32Array
+		class, data = v.natives.Uint32Array, make([]byte, 0, 4*len(list))
 		for _, x := range list {
 			data = binary.NativeEndian.AppendUint32(data, x)
 		}

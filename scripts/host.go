@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/dlclark/regexp2/v2"
-	"github.com/dop251/goja"
 
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
 )
@@ -50,7 +49,6 @@ func init() {
 type Host struct {
 	options   Options
 	abandoned atomic.Int64
-	symbol    *goja.Symbol // of handles in objects
 	machines  sync.WaitGroup
 
 	mu     sync.Mutex
@@ -71,7 +69,7 @@ func NewHost(o Options) *Host {
 	if o.Memory <= 0 {
 		o.Memory = defaultMemory
 	}
-	return &Host{options: o, symbol: goja.NewSymbol("handle")}
+	return &Host{options: o}
 }
 
 // Close waits for all machines: of instances, which are to be closed before, and those

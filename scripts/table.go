@@ -2,6 +2,7 @@ package scripts
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/dop251/goja"
@@ -14,6 +15,22 @@ type kind struct {
 	doc     string
 	extends *kind
 	members []member
+
+	// The properties, for handles.
+	props []member
+	slots map[string]int // of props, by name
+}
+
+func init() {
+	for _, k := range kinds() {
+		k.slots = map[string]int{}
+		for _, m := range k.members {
+			if m.of != nil {
+				k.slots[m.name()] = len(k.props)
+				k.props = append(k.props, m)
+			}
+		}
+	}
 }
 
 // member is a method, a property or a handler of a kind.
@@ -36,11 +53,56 @@ func (m member) name() string {
 	return name[:strings.IndexAny(name, "(?:<")]
 }
 
-// handle is what an object stands for. Objects that stand for something are made of
-// a pointer to one, which scripts cannot forge.
+// handle is what an object of a kind stands for, and its properties: each is made when
+// it is read first. Scripts cannot forge one.
 type handle struct {
-	kind *kind
-	what any
+	kind   *kind
+	vm     *vm
+	what   any
+	values []goja.Value // of kind.props; nil for those that nobody has read
+}
+
+var handleType = reflect.TypeFor[*handle]()
+
+// Get implements goja.DynamicObject.
+func (h *handle) Get(name string) goja.Value {
+	slot, ok := h.kind.slots[name]
+	if !ok {
+		return nil
+	}
+	if h.values == nil {
+		h.values = make([]goja.Value, len(h.kind.props))
+	}
+	if h.values[slot] == nil {
+		h.values[slot] = h.vm.value(h.kind.props[slot].of(h.vm, h.what))
+	}
+	return h.values[slot]
+}
+
+// Set implements goja.DynamicObject.
+func (h *handle) Set(name string, value goja.Value) bool {
+	slot, ok := h.kind.slots[name]
+	if !ok || strings.HasPrefix(h.kind.props[slot].sig, "readonly ") {
+		h.vm.throw(faultf(misuse, "%s of %s is not for scripts to set", name, h.kind.name))
+	}
+	h.Get(name)
+	h.values[slot] = value
+	return true
+}
+
+// Has implements goja.DynamicObject.
+func (h *handle) Has(name string) bool { _, ok := h.kind.slots[name]; return ok }
+
+// Delete implements goja.DynamicObject.
+func (h *handle) Delete(name string) bool { return !h.Has(name) }
+
+// Keys implements goja.DynamicObject.
+func (h *handle) Keys() []string {
+	names := make([]string, len(h.kind.props))
+	for name, slot := range h.kind.slots {
+		names[slot] = name
+	}
+	return names
 }
 
 // kinds is the whole table, in the order of roundhouse.d.ts.
@@ -75,21 +137,12 @@ func (v *vm) prototype(k *kind) *goja.Object {
 	return p
 }
 
-// object makes an object of a kind that stands for something, with its properties.
+// object makes an object of a kind that stands for something.
 func (v *vm) object(k *kind, what any) *goja.Object {
-	o := v.rt.ToValue(&handle{k, what}).ToObject(v.rt)
-	shell := v.rt.CreateObject(v.prototype(k))
-	_ = shell.DefineDataPropertySymbol(v.symbol(), o, goja.FLAG_FALSE, goja.FLAG_FALSE, goja.FLAG_FALSE) // a copy is no handle
-	for _, m := range k.members {
-		if m.of != nil {
-			_ = shell.DefineDataProperty(m.name(), v.value(m.of(v, what)), goja.FLAG_TRUE, goja.FLAG_FALSE, goja.FLAG_TRUE)
-		}
-	}
-	return shell
+	o := v.rt.NewDynamicObject(&handle{kind: k, vm: v, what: what})
+	_ = o.SetPrototype(v.prototype(k))
+	return o
 }
-
-// symbol is the key of an object's handle.
-func (v *vm) symbol() *goja.Symbol { return v.host.symbol }
 
 // value makes a value of JavaScript of what a property is.
 func (v *vm) value(of any) goja.Value {
@@ -104,13 +157,11 @@ func (v *vm) value(of any) goja.Value {
 	return v.rt.ToValue(of)
 }
 
-// holds is the handle of an object; nil for none.
+// holds is the handle of an object; nil for none. Exporting others would ask the script.
 func (v *vm) holds(value goja.Value) *handle {
-	if o, ok := value.(*goja.Object); ok {
-		if held, ok := o.GetSymbol(v.symbol()).(*goja.Object); ok {
-			h, _ := held.Export().(*handle)
-			return h
-		}
+	if o, ok := value.(*goja.Object); ok && o.ExportType() == handleType {
+		h, _ := o.Export().(*handle)
+		return h
 	}
 	return nil
 }

@@ -178,9 +178,12 @@ func (w *weighing) each(v reflect.Value) {
 	}
 }
 
-// ours says whether a type is one of values of JavaScript, and not of compiled code,
-// which machines share.
+// ours says whether a type is one of values of JavaScript, handles among them, and not
+// of compiled code, which machines share.
 func ours(t reflect.Type) bool {
+	if t == handleType.Elem() {
+		return true
+	}
 	if path := t.PkgPath(); path != "" && !strings.HasPrefix(path, "github.com/dop251/goja") {
 		return false
 	}

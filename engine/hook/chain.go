@@ -177,6 +177,8 @@ func (c *Chain) close(call *Call, err error) error {
 	call.over.Store(true)
 	if call.Event != 0 {
 		l.usage.Calls++
+	} else {
+		l.usage.Begun += busy
 	}
 	l.usage.Time += busy
 	l.usage.Waited += time.Duration(call.waited.Load())

@@ -74,6 +74,7 @@ type Edits struct {
 	list   []Edit
 	ids    int
 	values Values
+	folded *Folded      // of the list, where it is known
 	check  func() error // whether the handle may still be used; nil for always
 	others int          // sequences that can be added
 }
@@ -150,6 +151,7 @@ func (e *Edits) Set(s Setting, value float64) error {
 		return faultf(BadValue, "topK of %v: it is a whole number", value)
 	}
 	e.values.set[s], e.values.value[s] = true, value
+	e.folded = nil
 	return nil
 }
 
@@ -178,7 +180,7 @@ func (e *Edits) record(edit Edit) error {
 		return nil
 	}
 	edit.IDs = slices.Clone(edit.IDs)
-	e.list, e.ids = append(e.list, edit), e.ids+len(edit.IDs)
+	e.list, e.ids, e.folded = append(e.list, edit), e.ids+len(edit.IDs), nil
 	return nil
 }
 
@@ -186,15 +188,20 @@ func (e *Edits) record(edit Edit) error {
 // come later, its settings count where there are none. It refuses what would leave
 // nothing to draw, and then changes nothing.
 func (e *Edits) behind(other *Edits) error {
+	if other.Empty() {
+		return nil
+	}
 	both := Edits{tokens: e.tokens, list: append(e.list[:len(e.list):len(e.list)], other.list...), values: e.values}
 	for s := range settings {
 		if !both.values.set[s] && other.values.set[s] {
 			both.values.set[s], both.values.value[s] = true, other.values.value[s]
 		}
 	}
-	if _, err := both.Fold(); err != nil {
+	folded, err := both.Fold()
+	if err != nil {
 		return err
 	}
+	both.folded = folded
 	*e = both
 	return nil
 }

@@ -45,7 +45,13 @@ const maxBans = 512
 // Fold makes one formula of the list. The error, a *Fault, says that nothing would
 // be left to draw.
 func (e *Edits) Fold() (*Folded, error) {
+	if e.folded != nil {
+		return e.folded, nil
+	}
 	f := &Folded{Scale: 1, Values: e.values}
+	if len(e.list) == 0 && e.tokens > 0 {
+		return f, nil
+	}
 	bias, banned, add := map[int32]float32{}, map[int32]bool{}, map[int]float32{}
 	var only []uint32
 	for _, edit := range e.list {

@@ -29,6 +29,7 @@ type Usage struct {
 	Name    string         `json:"name"`
 	Calls   int            `json:"calls"`
 	Time    time.Duration  `json:"-"` // without reads
+	Begun   time.Duration  `json:"-"` // of it, what Start took
 	Waited  time.Duration  `json:"-"` // in reads
 	Micros  int64          `json:"us"`
 	Reads   map[string]int `json:"reads,omitempty"` // made, by class; a memoised one counts once

@@ -167,7 +167,7 @@ func decode(ctx context.Context, m Model, o HookOptions, streams, round int, hoo
 			if u.Off {
 				run.off = u.Last
 			}
-			run.handlers += u.Time
+			run.handlers += u.Time - u.Begun
 		}
 	}
 	run.tokens = streams * o.Tokens
