@@ -229,7 +229,7 @@ var tokensKind = &kind{name: "Tokens", doc: "The tokenizer.", members: []member{
 	{sig: "decode(ids: Ids): string", do: func(v *vm, c goja.FunctionCall) goja.Value {
 		i, ids := v.serves, v.ids("the ids", c.Argument(0))
 		var text string
-		v.outside(func() error {
+		v.outside(func() (err error) {
 			for _, id := range ids {
 				if id < 0 || int(id) >= i.env.Model.Tokens {
 					return faultf(hook.BadID, "decode of token %d: ids lie in 0 to %d", id, i.env.Model.Tokens-1)
@@ -238,12 +238,21 @@ var tokensKind = &kind{name: "Tokens", doc: "The tokenizer.", members: []member{
 			if i.env.Tokenizer == nil {
 				return faultf(hook.Unsupported, "this model has no tokenizer")
 			}
+			if t, ok := i.env.Tokenizer.(forgetful); ok {
+				text, err = t.Text(ids)
+				return err
+			}
 			text = i.env.Tokenizer.Decode(ids)
 			return nil
 		})
 		return v.rt.ToValue(text)
 	}},
 }}
+
+// forgetful is a tokenizer that does not know the text of all ids: that of a recording.
+type forgetful interface {
+	Text(ids []int32) (string, error)
+}
 
 func (v *vm) encode(text string) (ids []int32) {
 	v.atMost("characters", float64(len(text)), 1<<16)

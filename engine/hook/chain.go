@@ -323,6 +323,20 @@ type Verdict struct {
 	Attempt int
 }
 
+// Settle tells hooks what is due before a position, and returns what they have decided of
+// it without its row. Logits does so too: Settle is for who may have no row for it.
+func (c *Chain) Settle(position int) (Verdict, error) {
+	if c == nil {
+		return Verdict{}, nil
+	}
+	c.turn = position
+	c.renew()
+	if err := c.due(position); err != nil {
+		return Verdict{}, err
+	}
+	return c.decided()
+}
+
 // Logits tells hooks what is due and collects their edits of the row that the token
 // at a position is drawn from. source may wait for the device: edits alone never
 // call it. Both are called for every token of the choice, in order. beside has a source
@@ -331,15 +345,10 @@ func (c *Chain) Logits(at At, entry, model Source, beside ...Source) (Verdict, e
 	if c == nil {
 		return Verdict{}, nil
 	}
-	c.turn, at.Choice, at.Phase = at.Position, c.options.Choice, InDecode
-	at.Attempt += c.attempt
-	c.renew()
-	if err := c.due(at.Position); err != nil {
-		return Verdict{}, err
-	}
-	if v, err := c.decided(); v.Stop != "" || v.Decided || v.Rewind || err != nil {
+	if v, err := c.Settle(at.Position); v.Stop != "" || v.Decided || v.Rewind || err != nil {
 		return v, err
 	}
+	at.Choice, at.Phase, at.Attempt = c.options.Choice, InDecode, at.Attempt+c.attempt
 	if err := c.keep(); err != nil {
 		return Verdict{}, err
 	}

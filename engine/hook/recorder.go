@@ -14,19 +14,21 @@ import (
 // What it does takes nothing of the other's budget, and a Recorder that cannot write
 // goes on without: Err says why.
 type Recorder struct {
-	inner   Hook
-	to      io.Writer
-	head    Recording
-	spec    Spec // of the other one
-	pending []RecordedStep
-	written int
-	err     error
+	inner    Hook
+	to       io.Writer
+	head     Recording
+	spelling *Spelling
+	spec     Spec // of the other one
+	pending  []RecordedStep
+	written  int
+	err      error
 }
 
 // NewRecorder returns a Recorder around a hook. Every line is one call of the writer,
-// which it does not close. params are those that the request gave the hook.
-func NewRecorder(to io.Writer, model Model, params map[string]any, inner Hook) *Recorder {
-	return &Recorder{inner: inner, to: to, head: Recording{Model: model, Params: params}}
+// which it does not close. Of head, Model, Params, Request and Now are what the hook was
+// given; spelling is its tokenizer, nil where it has none.
+func NewRecorder(to io.Writer, head Recording, spelling *Spelling, inner Hook) *Recorder {
+	return &Recorder{inner: inner, to: to, head: head, spelling: spelling}
 }
 
 // Err is why the recording is not whole; nil where it is, so far.
@@ -143,6 +145,7 @@ func (r *Recorder) Finish(call *Call, f *Finish) error {
 // Close implements Hook.
 func (r *Recorder) Close() {
 	r.flushAll()
+	r.spell()
 	r.inner.Close()
 }
 
@@ -222,17 +225,38 @@ func (r *Recorder) flushAll() {
 	r.pending = nil
 }
 
-// write writes a line. After the first that fails there are no others.
+// write writes a line, and what was asked of the tokenizer since the one before.
 func (r *Recorder) write(line any) {
+	r.put(line)
+	r.spell()
+}
+
+// spell writes what was asked of the tokenizer.
+func (r *Recorder) spell() {
+	asked, err := r.spelling.take()
+	for _, s := range asked {
+		r.put(toSpelledJSON(s))
+	}
+	if err != nil {
+		r.fail(err)
+	}
+}
+
+// put writes a line. After the first that fails there are no others.
+func (r *Recorder) put(line any) {
 	if r.err != nil {
 		return
 	}
 	text, err := json.Marshal(line)
 	text = append(text, '\n')
-	if r.written += len(text); err == nil && (r.written > MaxRecording || len(text) > maxRecordLine) {
+	r.written += len(text)
+	switch {
+	case err != nil:
+	case len(text) > maxRecordLine:
+		err = fmt.Errorf("a line would be over %d MiB, the most that is read again", maxRecordLine>>20)
+	case r.written > MaxRecording:
 		err = fmt.Errorf("it would be over %d MiB, the most that is read again", MaxRecording>>20)
-	}
-	if err == nil {
+	default:
 		_, err = r.to.Write(text)
 	}
 	if err != nil {

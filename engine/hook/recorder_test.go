@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 var recorded = Model{Name: "small", Shape: small, Tokens: 8, EOS: []int32{7}}
@@ -80,6 +81,17 @@ func verdicts(t *testing.T, h Hook) (said string) {
 	return said + fmt.Sprint(report.Degraded, report.Hooks[0].Edits, report.Hooks[0].Chosen)
 }
 
+// words is a tokenizer of digits that knows one word.
+type words struct{}
+
+func (words) Encode(string) ([]int32, error) { return []int32{1}, nil }
+func (words) Decode(ids []int32) (text string) {
+	for _, id := range ids {
+		text += fmt.Sprint(id)
+	}
+	return text
+}
+
 // two leaves two tokens and draws the second.
 type two struct{}
 
@@ -90,7 +102,15 @@ func (two) Draw() (int32, error)                { return 4, nil }
 func TestRecorder(t *testing.T) {
 	var file bytes.Buffer
 	inner := reader()
-	recorder := NewRecorder(&file, recorded, map[string]any{"p": 2.0}, inner)
+	head := Recording{Model: recorded, Params: map[string]any{"p": 2.0}, Now: time.Unix(5, 0).UTC(),
+		Request: Request{ID: "r", MaxTokens: 7, Choices: 2, Body: map[string]any{"model": "small"}}}
+	spelling := NewSpelling(words{})
+	inner.finish = func(*Call, *Finish) error {
+		spelling.Decode([]int32{1, 2})
+		_, err := spelling.Encode("one")
+		return err
+	}
+	recorder := NewRecorder(&file, head, spelling, inner)
 	if with, without := verdicts(t, recorder), verdicts(t, reader()); with != without {
 		t.Errorf("recording changes what the hook does:\n%s\nwithout:\n%s", with, without)
 	}
@@ -103,6 +123,25 @@ func TestRecorder(t *testing.T) {
 	}
 	if r.Hook != "reader" || r.Seed != 9 || !reflect.DeepEqual(r.Model, recorded) || !slices.Equal(r.Prompt, []int32{1, 2, 3}) || r.Params["p"] != 2.0 {
 		t.Errorf("%+v", r)
+	}
+	head.Request.Seed = 9
+	if !r.Now.Equal(head.Now) || !reflect.DeepEqual(r.Request, head.Request) {
+		t.Errorf("%v, %+v", r.Now, r.Request)
+	}
+	spelled := r.Tokenizer()
+	ids, err := spelled.Encode("one")
+	if text, textErr := spelled.Text([]int32{1, 2}); err != nil || textErr != nil || text != "12" || !slices.Equal(ids, []int32{1}) {
+		t.Errorf("%q %v, %v %v", text, textErr, ids, err)
+	}
+	if text, err := spelled.Text([]int32{3}); err != nil || text != "" {
+		t.Errorf("a token that came: %q, %v", text, err)
+	}
+	var unknown *Fault
+	if _, err := spelled.Text([]int32{2, 1}); !errors.As(err, &unknown) || unknown.Kind != Unsupported || !strings.Contains(err.Error(), "tokens [2 1]") {
+		t.Errorf("a text that nobody asked for: %v", err)
+	}
+	if _, err := spelled.Encode("two"); !errors.As(err, &unknown) || !strings.Contains(err.Error(), `ids of "two"`) {
+		t.Errorf("ids that nobody asked for: %v", err)
 	}
 	if r.Finish == nil || *r.Finish != (Finish{"stop", 3, 5}) {
 		t.Errorf("finish: %+v", r.Finish)
@@ -193,7 +232,7 @@ func (f *full) Write(p []byte) (int, error) {
 }
 
 func TestRecorderGoesOnWithoutSpace(t *testing.T) {
-	recorder := NewRecorder(&full{3}, recorded, nil, reader())
+	recorder := NewRecorder(&full{3}, Recording{Model: recorded}, nil, reader())
 	if with, without := verdicts(t, recorder), verdicts(t, reader()); with != without {
 		t.Error("a full disk changes what the hook does")
 	}
@@ -214,6 +253,7 @@ func TestReadRecordingRefuses(t *testing.T) {
 		`{"version":1,"tokens":1,"shape":{"layers":99999}}`:                                              "no model is like that",
 		`{"version":1,"tokens":1,"eos":[1]}`:                                                             "eos: token 1",
 		recordingHead + `{"prompt":[8]}`:                                                                 "line 2: prompt: token 8",
+		recordingHead + `{"decoded":{"ids":[8],"text":"x"}}`:                                             "answer of the tokenizer: token 8",
 		recordingHead + "\n" + `{"position":-1}`:                                                         "line 3: position -1",
 		recordingHead + `{"position":1,"entry":{"top":{"ids":[1]}}}`:                                     "entry: 1 ids, 0 logits",
 		recordingHead + `{"position":1,"entry":{"top":{"ids":[1,2],"logits":[1,2],"logprobs":[-1,-2]}}}`: "the most likely first",
@@ -239,7 +279,8 @@ func TestReadRecordingRefuses(t *testing.T) {
 // answer.
 func FuzzRecording(f *testing.F) {
 	var file bytes.Buffer
-	r := NewRecorder(&file, recorded, map[string]any{"p": "x"}, reader())
+	spelling := NewSpelling(words{})
+	r := NewRecorder(&file, Recording{Model: recorded, Params: map[string]any{"p": "x"}}, spelling, reader())
 	c, err := NewChain(Options{Shape: small, Tokens: 8, Seed: 1}, r)
 	if err != nil {
 		f.Fatal(err)
@@ -250,6 +291,7 @@ func FuzzRecording(f *testing.F) {
 		c.Token(Token{Position: position, ID: 3, Text: "x"})
 		c.Routing(record(position))
 	}
+	spelling.Decode([]int32{3, 4})
 	c.Finish(Finish{Reason: "stop"})
 	f.Add(file.Bytes())
 	f.Add([]byte(recordingHead + `{"position":1,"entry":{"top":{"ids":[1],"logits":[2],"logprobs":["-Inf"]},"row":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}}`))
@@ -263,6 +305,9 @@ func FuzzRecording(f *testing.F) {
 		w.write(toHeaderJSON(first))
 		if len(first.Prompt) > 0 {
 			w.write(lineJSON{Prompt: first.Prompt})
+		}
+		for _, s := range first.Spelled {
+			w.write(toSpelledJSON(s))
 		}
 		for _, s := range first.Steps {
 			w.write(toLineJSON(&s))
@@ -296,5 +341,5 @@ func toLines(r *Recording) (out []string) {
 	for i := range r.Steps {
 		one.write(toLineJSON(&r.Steps[i]))
 	}
-	return append(out, w.String(), fmt.Sprint(r.Prompt, r.Finish, r.Model))
+	return append(out, w.String(), fmt.Sprint(r.Prompt, r.Finish, r.Model, r.Spelled, r.Request, r.Now))
 }

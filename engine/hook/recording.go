@@ -3,6 +3,7 @@ package hook
 import (
 	"math"
 	"slices"
+	"time"
 )
 
 // Recording is what one hook of one choice saw, so that it can be run again without the
@@ -10,6 +11,7 @@ import (
 //
 //	{"version":1,"hook":"sampler","model":"demo","tokens":4096,"eos":[0],"shape":{"layers":8,"experts":64,"k":10,"hidden":256},"seed":5,"choice":0,"params":{}}
 //	{"prompt":[1,2,3]}
+//	{"decoded":{"ids":[2],"text":" two"}}
 //	{"position":3,"entry":{"top":{...},"entropy":1.5},"model":{...},"token":{...},"routing":{...}}
 //	{"finish":{"reason":"stop","prompt":3,"completion":1}}
 //
@@ -17,7 +19,8 @@ import (
 // what became of it: reads of the row that its token was drawn from, as it came to the
 // hook (entry) and as the model had it; for a hook that chooses, what was left to choose
 // from; the token; and what the row that read the token was routed to. Lines are in the
-// order of the events; a position that was drawn again has a line for each attempt.
+// order of the events; a position that was drawn again has a line for each attempt. Lines
+// between them, encoded and decoded, hold what the tokenizer answered, each question once.
 // Versions of the format only grow: fields that a reader does not know are passed over.
 type Recording struct {
 	Hook   string // its name
@@ -25,9 +28,13 @@ type Recording struct {
 	Seed   uint64
 	Choice int
 	Params map[string]any // as the request gave them
-	Prompt []int32        // as it came to the hook
-	Steps  []RecordedStep
-	Finish *Finish // nil where the choice did not come to its end
+	// Request is what the hook knew of it; Seed and Choice are those above.
+	Request Request
+	Now     time.Time // that the hook saw
+	Prompt  []int32   // as it came to the hook
+	Spelled []Spelled
+	Steps   []RecordedStep
+	Finish  *Finish // nil where the choice did not come to its end
 }
 
 // RecordedStep is what became of a position. What the hook was not told is nil.
@@ -64,6 +71,7 @@ const (
 	maxRecordLayers  = 1 << 10
 	maxRecordHidden  = 1 << 20
 	maxRecordReads   = 1 << 12 // single log-probabilities of a row
+	maxRecordSpelled = 1 << 17 // questions to the tokenizer
 )
 
 // Source returns the reads of the row. Those that were not recorded, and do not follow

@@ -11,6 +11,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // headerJSON is the first line of a recording.
@@ -24,6 +25,15 @@ type headerJSON struct {
 	Seed    uint64         `json:"seed"`
 	Choice  int            `json:"choice"`
 	Params  map[string]any `json:"params,omitempty"`
+	Request requestJSON    `json:"request"`
+	Now     time.Time      `json:"now,omitzero"`
+}
+
+type requestJSON struct {
+	ID        string `json:"id"`
+	MaxTokens int    `json:"max_tokens"`
+	Choices   int    `json:"choices"`
+	Body      any    `json:"body,omitempty"`
 }
 
 type shapeJSON struct {
@@ -34,9 +44,12 @@ type shapeJSON struct {
 	Hidden  int `json:"hidden"`
 }
 
-// lineJSON is any other line: it has a prompt, an end, or a position.
+// lineJSON is any other line: it has a prompt, an answer of the tokenizer, an end, or a
+// position.
 type lineJSON struct {
 	Prompt   []int32      `json:"prompt,omitempty"`
+	Encoded  *spelledJSON `json:"encoded,omitempty"`
+	Decoded  *spelledJSON `json:"decoded,omitempty"`
 	Finish   *finishJSON  `json:"finish,omitempty"`
 	Position *int         `json:"position,omitempty"`
 	Attempt  int          `json:"attempt,omitempty"`
@@ -51,6 +64,11 @@ type finishJSON struct {
 	Reason     string `json:"reason"`
 	Prompt     int    `json:"prompt"`
 	Completion int    `json:"completion"`
+}
+
+type spelledJSON struct {
+	IDs  []int32 `json:"ids"`
+	Text string  `json:"text"`
 }
 
 type rowJSON struct {
@@ -149,8 +167,16 @@ func toLineJSON(s *RecordedStep) lineJSON {
 }
 
 func toHeaderJSON(r *Recording) headerJSON {
-	return headerJSON{recordingVersion, r.Hook, r.Model.Name, r.Model.Tokens, r.Model.EOS,
-		shapeJSON(r.Model.Shape), r.Seed, r.Choice, r.Params}
+	return headerJSON{recordingVersion, r.Hook, r.Model.Name, r.Model.Tokens, r.Model.EOS, shapeJSON(r.Model.Shape), r.Seed, r.Choice, r.Params,
+		requestJSON{r.Request.ID, r.Request.MaxTokens, r.Request.Choices, r.Request.Body}, r.Now}
+}
+
+func toSpelledJSON(s Spelled) lineJSON {
+	line := &spelledJSON{s.IDs, s.Text}
+	if s.Decoded {
+		return lineJSON{Decoded: line}
+	}
+	return lineJSON{Encoded: line}
 }
 
 // ReadRecording reads what a Recorder wrote. Sizes are bounded and everything is checked:
@@ -203,8 +229,9 @@ func readHeader(text []byte) (*Recording, error) {
 	case h.Choice < 0 || h.Choice > math.MaxInt32:
 		return nil, fmt.Errorf("choice %d: there is none", h.Choice)
 	}
-	r := &Recording{Hook: h.Hook, Seed: h.Seed, Choice: h.Choice, Params: h.Params,
-		Model: Model{Name: h.Model, Tokens: h.Tokens, EOS: h.EOS, Shape: Shape(s)}}
+	r := &Recording{Hook: h.Hook, Seed: h.Seed, Choice: h.Choice, Params: h.Params, Now: h.Now,
+		Request: Request{ID: h.Request.ID, MaxTokens: h.Request.MaxTokens, Seed: h.Seed, Choice: h.Choice, Choices: h.Request.Choices, Body: h.Request.Body},
+		Model:   Model{Name: h.Model, Tokens: h.Tokens, EOS: h.EOS, Shape: Shape(s)}}
 	return r, r.checkIDs("eos", h.EOS, MaxCandidates)
 }
 
@@ -232,6 +259,10 @@ func (r *Recording) readLine(text []byte) (err error) {
 		f := Finish(*l.Finish)
 		r.Finish = &f
 		return nil
+	case l.Encoded != nil:
+		return r.spelled(Spelled{IDs: l.Encoded.IDs, Text: l.Encoded.Text})
+	case l.Decoded != nil:
+		return r.spelled(Spelled{IDs: l.Decoded.IDs, Text: l.Decoded.Text, Decoded: true})
 	case l.Position == nil:
 		r.Prompt = l.Prompt
 		return r.checkIDs("prompt", l.Prompt, maxRecordPrompt)
@@ -269,6 +300,14 @@ func (r *Recording) readLine(text []byte) (err error) {
 	}
 	r.Steps = append(r.Steps, s)
 	return nil
+}
+
+func (r *Recording) spelled(s Spelled) error {
+	if len(r.Spelled) == maxRecordSpelled {
+		return fmt.Errorf("more than %d answers of the tokenizer", maxRecordSpelled)
+	}
+	r.Spelled = append(r.Spelled, s)
+	return r.checkIDs("answer of the tokenizer", s.IDs, maxRecordPrompt)
 }
 
 // list reads candidates, which are in their order.
