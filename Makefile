@@ -76,7 +76,7 @@ gpu-test: gpu-bundle ## the bundle's tests on this machine's GPU (SETS="kernels 
 	@bash workbench/gpu/run.sh $(SETS)
 
 ##@ Longer runs
-.PHONY: fuzz load soak bench parity evidence dist clean
+.PHONY: fuzz load soak bench parity evidence hostile dist clean
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@$(HOUSE) fuzz -jobs 2 -time $(FUZZTIME)
 
@@ -94,6 +94,9 @@ parity: build ## compare every golden; writes workbench/docs/parity.md
 
 evidence: build ## measure what the handbook promises (NAMES="demo sampler": only these)
 	@$(HOUSE) evidence $(NAMES)
+
+hostile: ## every attack of a script, in process and in a worker; writes workbench/docs/hostile.md
+	@$(HOUSE) hostile -report workbench/docs/hostile.md
 
 dist: ## archives for every platform, checksums and completions in dist/
 	@$(HOUSE) dist -version '$(VERSION)' $(PLATFORMS)

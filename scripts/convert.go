@@ -18,16 +18,17 @@ func index(i int) string { return strconv.Itoa(i) }
 // number takes a number and nothing that could become one.
 func (v *vm) number(what string, value goja.Value) float64 {
 	if _, object := value.(*goja.Object); !object && value != nil {
-		switch x := value.Export().(type) { // of no object: it asks nobody
-		case int64:
-			return float64(x)
-		case float64:
-			return x
+		switch value.ExportType() { // of no object: it asks nobody
+		case integerType, floatType:
+			return value.ToFloat()
 		}
 	}
 	v.throw(faultf(hook.BadValue, "%s is %s: it is a number", what, kindOf(value)))
 	return 0
 }
+
+// The types of numbers.
+var integerType, floatType = reflect.TypeFor[int64](), reflect.TypeFor[float64]()
 
 // integer takes a whole number of 32 bits.
 func (v *vm) integer(what string, value goja.Value) int {

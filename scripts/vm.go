@@ -94,7 +94,7 @@ func (v *vm) guarded(job func() error) (err error) {
 }
 
 // watch is how often a machine is looked after that runs for long.
-const watch = time.Millisecond
+const watch = 250 * time.Microsecond
 
 // do runs a job for a call, for no longer than its budget. A nil call has the time
 // that is given.
@@ -102,9 +102,9 @@ func (v *vm) do(call *hook.Call, budget time.Duration, job func() error) error {
 	if call != nil {
 		budget = call.Budget()
 	}
-	most := uint64(swell)
+	most := swell
 	if budget <= 0 || budget > v.host.options.Ceiling {
-		budget, most = v.host.options.Ceiling, swellAtAll
+		budget, most = v.host.options.Ceiling, func(time.Duration) uint64 { return swellAtAll }
 	}
 	if err := v.give(call, job); err != nil {
 		return err
@@ -138,8 +138,8 @@ func (v *vm) do(call *hook.Call, budget time.Duration, job func() error) error {
 			return &hook.Fault{Kind: hook.Abandoned, Err: fmt.Errorf("it did not stop %v after it was to (%w), and was left behind", v.host.options.Grace, stopped.Err)}
 		case spent >= budget:
 			stopped = faultf(hook.OverBudget, "it was stopped after %v", budget)
-		case now > heap+most:
-			stopped = faultf(hook.OverBudget, "it was stopped: the memory of the process grew by more than %d MiB while it ran", most>>20)
+		case now > heap+most(spent):
+			stopped = faultf(hook.OverBudget, "it was stopped: the memory of the process grew by more than %d MiB while it ran", most(spent)>>20)
 		default: // it has been reading, or may take long
 			v.timer.Reset(min(watch, budget-spent))
 			continue

@@ -15,13 +15,20 @@ import (
 )
 
 // How much the memory of the process may grow while a machine runs for longer than
-// watch. A text that doubles takes four times as much before it is stopped; others take
-// some too, but hardly in so short a time. Where there is no budget, calls may last, and
-// a false alarm would spoil an experiment.
+// watch: the more, the longer it runs, for others take some too. A text that doubles is
+// stopped when it has taken up to four times as much, and all streams wait while memory
+// of that size is copied. Where there is no budget, calls may last, and a false alarm
+// would spoil an experiment.
 const (
-	swell      = 32 << 20
-	swellAtAll = 256 << 20
+	swellAtOnce = 16 << 20
+	swellAMilli = 1 << 20 // more for each millisecond
+	swellAtMost = 64 << 20
+	swellAtAll  = 256 << 20 // without a budget
 )
+
+func swell(spent time.Duration) uint64 {
+	return min(swellAtOnce+uint64(spent/time.Millisecond)*swellAMilli, swellAtMost)
+}
 
 // heapBytes is what lies on the heap, garbage included.
 func heapBytes() uint64 { return sample("/memory/classes/heap/objects:bytes") }

@@ -14,7 +14,9 @@ import (
 	"github.com/roundhouse-ai/roundhouse/workbench/term"
 )
 
-// benchHooks measures what hooks cost, after the first of the prompts' lengths.
+// benchHooks measures what hooks cost, after the first of the prompts' lengths. Calls
+// have ten times the budget of the settings: what they take is measured, not cut short
+// because other programs have the cores.
 func (a *App) benchHooks(ctx context.Context, model *engine.Model, o BenchOptions, progress *term.Progress) (rows []bench.HookRow, err error) {
 	host := scripts.NewHost(scripts.Options{Memory: int(a.Config.Scripts.Memory)})
 	defer host.Close()
@@ -23,7 +25,7 @@ func (a *App) benchHooks(ctx context.Context, model *engine.Model, o BenchOption
 		return nil, err
 	}
 	return bench.Hooks(ctx, model, bench.HookOptions{
-		Cases: cases, Length: o.Lengths[0], Streams: o.Streams, Tokens: o.Tokens, Time: o.Time, Budget: time.Duration(a.Config.Scripts.Budget),
+		Cases: cases, Length: o.Lengths[0], Streams: o.Streams, Tokens: o.Tokens, Time: o.Time, Budget: 10 * time.Duration(a.Config.Scripts.Budget),
 		Progress: func(done, total int) { progress.Update(fmt.Sprintf("row %d of %d", done+1, total), 0, 0) },
 	})
 }

@@ -132,6 +132,9 @@ func (c *chain) windowEdited(out *ops.Sample, tokens int, edits []ops.Bias, mask
 	if len(c.kept) == 0 || c.tail.count > 0 && touched < len(edits) {
 		return false
 	}
+	if touched == 0 {
+		return true // what is left is in order
+	}
 	c.byLogit()
 	c.spare = best(c.spare, c.kept, len(c.kept))
 	c.take(len(c.kept))

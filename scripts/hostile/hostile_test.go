@@ -1,6 +1,7 @@
 // Package hostile attacks the machines of scripts: each file in attacks is a script
 // that means harm, with what is to stop it in its first lines. The test runs each in
-// process and in a worker, while another stream goes on, and prints a table with -v.
+// process and in a worker, while another stream goes on; `make hostile` makes a page of
+// what it finds.
 package hostile
 
 import (
@@ -17,7 +18,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"text/tabwriter"
 	"time"
 
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
@@ -42,8 +42,7 @@ func TestMain(m *testing.M) {
 
 // Bounds that every attack is held to.
 const (
-	budget      = 10 * time.Millisecond // five times the default: other tests run beside
-	patience    = 10                    // times as much for one that should have been stopped by something else
+	patience    = 10 // times as much for one that should have been stopped by something else
 	maxCall     = 600 * time.Millisecond
 	maxProcess  = 600 << 20 // of the heap, in process, where limits are as good as they can be
 	maxWorker   = 400 << 20 // of a worker, resident
@@ -107,28 +106,25 @@ func TestAttacks(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "root"), 0o755), os.WriteFile(filepath.Join(dir, "secret.js"), []byte("export default 1"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	var out strings.Builder
-	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "attack\tstopped by\tin worker\tlongest call ms\tother stream's gap ms\tmemory peak in process MiB\tin worker MiB")
+	report := Report{Budget: ms(*budget), Limit: workerLimit >> 20, Alone: ms(alone(t))}
 	for _, a := range list {
 		t.Run(a.name, func(t *testing.T) {
 			near := a.patiently(a.stops, func(budget time.Duration) outcome { return inProcess(t, filepath.Join(dir, "root"), a, budget) })
 			far := a.patiently(a.inWorker, func(budget time.Duration) outcome { return inWorker(t, a, budget) })
 			a.judge(t, "in process", near, a.stops, maxProcess)
 			a.judge(t, "in a worker", far, a.inWorker, maxWorker)
-			fmt.Fprintf(table, "%s\t%s\t%s\t%.1f\t%.1f\t%d\t%d\n", a.name, near.stopped, far.stopped, ms(near.longest), ms(near.gap), near.peak>>20, far.peak>>20)
+			report.Attacks = append(report.Attacks, Row{a.name, a.what, near.measured(), far.measured()})
 		})
 	}
-	_ = table.Flush()
-	t.Logf("%d attacks\n%s", len(list), out.String())
+	report.write(t)
 }
 
 // patiently runs an attack, and again with more time where the machine was too slow for
 // the attack to come to what stops it.
 func (a attack) patiently(stops []string, run func(time.Duration) outcome) outcome {
-	o := run(budget)
+	o := run(*budget)
 	if slow := hook.OverBudget.String(); o.stopped == slow && !slices.Contains(stops, slow) {
-		o = run(patience * budget)
+		o = run(patience * *budget)
 	}
 	return o
 }
@@ -184,6 +180,7 @@ func inProcess(t *testing.T, root string, a attack, budget time.Duration) (o out
 // inWorker runs an attack in a worker.
 func inWorker(t *testing.T, a attack, budget time.Duration) (o outcome) {
 	t.Helper()
+	end := beside(t)
 	h := worker.New(worker.Options{Memory: workerLimit})
 	script, err := h.Load(t.Context(), a.name+".js", a.text)
 	if err != nil {
@@ -192,6 +189,7 @@ func inWorker(t *testing.T, a attack, budget time.Duration) (o outcome) {
 		o.run(t, 1, budget, func() (hook.Hook, error) { return script.Start(t.Context(), environment()) })
 	}
 	h.Close()
+	o.gap, _ = end()
 	o.peak = h.Peak()
 	return o
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,7 +23,7 @@ type promise struct {
 	atLeast bool // the bound is a floor, not a ceiling
 }
 
-var promises = slices.Concat([]promise{
+var promises = []promise{
 	{"make test, cold build cache", "s", coldTest, false},
 	{"resident memory while loading", "MB", loadPeak, false},
 	{"resident memory, anonymous part", "MB", anonymousPeak, false},
@@ -41,7 +40,28 @@ var promises = slices.Concat([]promise{
 	{"fast numerics, perplexity", "%", numerics(0.3, func(d divergence) float64 { return 100 * math.Abs(d.PerplexityThen/d.Perplexity-1) }), false},
 	{"W4 expert GEMV of read bandwidth", "%", gemv("Mul/(2048x512|512x2048)/w4/.*/fast/rows=1"), true},
 	{"W8 GEMV of read bandwidth", "%", gemv("Mul/2048x12288/w8/.*/fast/rows=1"), true},
-}, hookCosts())
+}
+
+// line is one line of evidence.
+type line struct {
+	name, unit   string
+	value, bound float64
+	atLeast      bool
+}
+
+// A set of promises is measured at once; the names of its lines begin with its own.
+type set struct {
+	name    string
+	measure func(ctx context.Context) ([]line, error)
+}
+
+var sets = []set{
+	{"intervention", tested("./engine", "^TestInterventionsFollowTheFormulas$")},
+	{"neutral hooks", tested("./engine", "^TestNeutralHooksChangeNoBit$")},
+	{"library", tested("./workbench/library", ".")},
+	{"hook", hookCosts},
+	{"hostile", hostileFigures},
+}
 
 // evidence measures each promise and prints name, value, bound and verdict.
 // With arguments it measures only those whose name contains one of them.
@@ -54,17 +74,68 @@ func evidence(ctx context.Context, args []string) error {
 		value, bound, err := p.measure(ctx)
 		if err != nil {
 			misses++
-			fmt.Printf("%-34s %v  FAIL\n", p.name, err)
+			fmt.Printf("%-52s %v  FAIL\n", p.name, err)
 			continue
 		}
 		if !judge(p.name, value, p.unit, bound, p.atLeast) {
 			misses++
 		}
 	}
+	for _, s := range sets {
+		if chosen(s.name, args) {
+			misses += s.judge(ctx)
+		}
+	}
 	if misses > 0 {
 		return fmt.Errorf("%d promises are not kept", misses)
 	}
 	return nil
+}
+
+// judge measures a set, prints its lines and counts those that are not kept.
+func (s set) judge(ctx context.Context) (misses int) {
+	all, err := s.measure(ctx)
+	if err != nil {
+		fmt.Printf("%-52s %v  FAIL\n", s.name, err)
+		return 1
+	}
+	for _, f := range all {
+		if !judge(f.name, f.value, f.unit, f.bound, f.atLeast) {
+			misses++
+		}
+	}
+	return misses
+}
+
+// tested measures by tests, which log lines of evidence: name, value, unit and bound.
+func tested(pkg, run string) func(context.Context) ([]line, error) {
+	return func(ctx context.Context) ([]line, error) {
+		output, err := exec.CommandContext(ctx, "go", "test", "-count", "1", "-v", "-run", run, pkg).CombinedOutput()
+		if err != nil {
+			return nil, fmt.Errorf("tests %s of %s: %w\n%s", run, pkg, err, output)
+		}
+		return lines(string(output))
+	}
+}
+
+var evidenceLine = regexp.MustCompile(`(?m): evidence: (.+): (\S+) (\S+) (<=|>=) (\S+)$`)
+
+// lines reads the lines of evidence in the output of tests.
+func lines(output string) (all []line, err error) {
+	for _, found := range evidenceLine.FindAllStringSubmatch(output, -1) {
+		f := line{name: found[1], unit: found[3], atLeast: found[4] == ">="}
+		if f.value, err = strconv.ParseFloat(found[2], 64); err != nil {
+			return nil, err
+		}
+		if f.bound, err = strconv.ParseFloat(found[5], 64); err != nil {
+			return nil, err
+		}
+		all = append(all, f)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no line of evidence in\n%s", output)
+	}
+	return all, nil
 }
 
 // judge prints name, value, bound and verdict of a figure that may be at most, or
@@ -77,7 +148,7 @@ func judge(name string, value float64, unit string, bound float64, atLeast bool)
 	if !kept {
 		verdict = "FAIL"
 	}
-	fmt.Printf("%-34s %9.4g %-5s %s %-6.4g %s\n", name, value, unit, relation, bound, verdict)
+	fmt.Printf("%-52s %9.4g %-6s %s %-6.4g %s\n", name, value, unit, relation, bound, verdict)
 	return kept
 }
 

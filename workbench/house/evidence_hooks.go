@@ -4,35 +4,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os/exec"
-	"sync"
 )
 
-// hookCosts are the promises of what hooks add to a decode step of the demo model, in
-// percent of it: the scripts of workbench/bench/hooks, which read or do not.
-func hookCosts() (all []promise) {
-	for _, streams := range []int{1, 8} {
-		for _, c := range []struct {
-			hook  string
-			bound float64
-		}{
-			{"empty", 1}, {"edits only", 1}, {"observe routing", 1}, {"steer every token", 1}, {"steer once", 1},
-			{"50 candidates", 5}, {"256 candidates", 5}, {"sampler of 50", 5},
-		} {
-			all = append(all, promise{fmt.Sprintf("hook, %s, streams: %d", c.hook, streams), "%", func(context.Context) (percent, bound float64, err error) {
-				row, err := hookRow(c.hook, "script", streams)
-				return row.Percent, c.bound, err
-			}, false})
-		}
-	}
-	return append(all, promise{"hooks of 8 streams, 1 ms each", "ms", waits, false})
-}
-
-// waits is what eight hooks that wait add to a step: one after the other they would
-// add 8 ms.
-func waits(context.Context) (milliseconds, bound float64, err error) {
-	row, err := hookRow("wait for 1 ms", "Go", 8)
-	return row.Cost / 1e3, 3, err
+// hookBounds are what hooks may add to a decode step, in percent of it: the scripts of
+// workbench/bench/hooks that read nothing, and those that read candidates.
+var hookBounds = []struct {
+	hook  string
+	bound float64
+}{
+	{"empty", 1}, {"edits only", 1}, {"observe routing", 1}, {"steer every token", 1}, {"steer once", 1},
+	{"50 candidates", 5}, {"256 candidates", 5}, {"sampler of 50", 5},
 }
 
 // hookCost is a row of the report of `roundhouse bench --hooks`.
@@ -45,9 +28,9 @@ type hookCost struct {
 	Off     string  `json:"off"`
 }
 
-// hookReport measures all of them once.
-var hookReport = sync.OnceValues(func() ([]hookCost, error) {
-	command := exec.CommandContext(context.Background(), program, "bench", "--hooks", "--json", "--lengths", "64", "--batches", "1,8", "--tokens", "64", "--time", "4s")
+// hookCosts measures what hooks add to a decode step of the demo model.
+func hookCosts(ctx context.Context) (all []line, err error) {
+	command := exec.CommandContext(ctx, program, "bench", "--hooks", "--json", "--lengths", "64", "--batches", "1,8", "--tokens", "64", "--time", "4s")
 	output, err := command.Output()
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", command.Args, err)
@@ -58,19 +41,27 @@ var hookReport = sync.OnceValues(func() ([]hookCost, error) {
 	if err := json.Unmarshal(output, &report); err != nil {
 		return nil, fmt.Errorf("%v: %w", command.Args, err)
 	}
-	return report.Hooks, nil
-})
-
-func hookRow(name, by string, streams int) (hookCost, error) {
-	rows, err := hookReport()
-	if err != nil {
-		return hookCost{}, err
-	}
-	for _, r := range rows {
-		if r.Hook == name && r.By == by && r.Streams == streams {
-			if r.Off != "" {
-				return r, fmt.Errorf("the hook was switched off: %s", r.Off)
+	for _, streams := range []int{1, 8} {
+		for _, b := range hookBounds {
+			row, err := rowOf(report.Hooks, b.hook, "script", streams)
+			if err != nil {
+				return nil, err
 			}
+			all = append(all, line{fmt.Sprintf("hook, %s, %d streams", b.hook, streams), "%", row.Percent, b.bound, false})
+		}
+	}
+	row, err := rowOf(report.Hooks, "wait for 1 ms", "Go", 8) // one after the other they would add 8 ms
+	return append(all, line{"hooks side by side, 8 of 1 ms each", "ms", row.Cost / 1e3, 3, false}), err
+}
+
+func rowOf(rows []hookCost, name, by string, streams int) (hookCost, error) {
+	for _, r := range rows {
+		switch {
+		case r.Hook != name || r.By != by || r.Streams != streams:
+		case r.Off != "":
+			r.Cost, r.Percent = math.NaN(), math.NaN() // no bound is kept
+			return r, nil
+		default:
 			return r, nil
 		}
 	}

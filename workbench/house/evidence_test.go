@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 func TestFigure(t *testing.T) {
 	const output = "goos: linux\ncpu: Some CPU\nBenchmarkDecode-2   \t     100\t  1234567 ns/op\t  81.5 tok/s\t   12 B/op\nPASS\n"
@@ -33,5 +36,30 @@ func TestWorst(t *testing.T) {
 	}
 	if _, err := worst(output, "tok/s", "", false); err == nil {
 		t.Error("found a unit that was not reported")
+	}
+}
+
+func TestLines(t *testing.T) {
+	const output = "=== RUN TestA\n    a_test.go:7: evidence: library mark, key 1, p: 1.5e-50 p <= 1e-06\n    a_test.go:8: evidence: rows seen: 96 rows >= 90\n    a_test.go:9: no evidence: x\n--- PASS: TestA\n"
+	got, err := lines(output)
+	want := []line{{"library mark, key 1, p", "p", 1.5e-50, 1e-6, false}, {"rows seen", "rows", 96, 90, true}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err := lines("PASS\n"); err == nil {
+		t.Error("found evidence in nothing")
+	}
+}
+
+func TestRowOf(t *testing.T) {
+	rows := []hookCost{{Hook: "a", By: "Go", Streams: 8, Cost: 2}, {Hook: "b", By: "Go", Streams: 1, Off: "too slow"}}
+	if r, err := rowOf(rows, "a", "Go", 8); err != nil || r.Cost != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r, err := rowOf(rows, "b", "Go", 1); err != nil || r.Percent <= 5 || r.Percent > 5 {
+		t.Errorf("a hook that was switched off keeps a bound: %+v, %v", r, err)
+	}
+	if _, err := rowOf(rows, "c", "Go", 1); err == nil {
+		t.Error("found a row that is not there")
 	}
 }

@@ -62,7 +62,7 @@ func gpuBundle(ctx context.Context, args []string) error {
 	}
 	tree, binaries := fits("tracked tree", treeBound, tracked...), fits(bundle, bundleBound, bundle)
 	if size := sum(archive); size > 0 {
-		fmt.Printf("%-34s %9.4g MiB\n", archive, mebi(size))
+		fmt.Printf("%-52s %9.4g MiB\n", archive, mebi(size))
 	}
 	if !tree || !binaries {
 		return errors.New("too large to travel: `git ls-files -s` and `tar -tvf` of the bundle say what takes the room")

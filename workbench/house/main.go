@@ -24,6 +24,7 @@ var tools = map[string]tool{
 	"dist":       dist,
 	"parity":     parity,
 	"evidence":   evidence,
+	"hostile":    hostile,
 	"gpu-bundle": gpuBundle,
 }
 
@@ -41,7 +42,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if len(os.Args) < 2 || tools[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "house: name a tool: test, tour, fuzz, gen-check, dist, parity, evidence or gpu-bundle; `make help` says what they do")
+		fmt.Fprintln(os.Stderr, "house: name a tool: test, tour, fuzz, gen-check, dist, parity, evidence, hostile or gpu-bundle; `make help` says what they do")
 		os.Exit(2)
 	}
 	if err := tools[os.Args[1]](ctx, os.Args[2:]); err != nil {

@@ -132,6 +132,12 @@ func (r run) try(t *testing.T) (o outcome, err error) {
 	return o, nil
 }
 
+// evidence logs a figure with its bound, as make evidence reads it.
+func evidence(t *testing.T, script, what string, value float64, unit, relation string, bound float64) {
+	t.Helper()
+	t.Logf("evidence: library %s, %s: %.4g %s %s %g", script, what, value, unit, relation, bound)
+}
+
 // numbers are those that a script told under a name, by position.
 func (o outcome) numbers(name string) map[int]float64 {
 	all := map[int]float64{}

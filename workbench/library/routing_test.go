@@ -72,6 +72,7 @@ func TestAblate(t *testing.T) {
 		after += n
 	}
 	t.Logf("the favourite of each of 8 layers was chosen %d times in %d rows, banned %d times (bound 0)", before, len(plain.rows()), after)
+	evidence(t, "ablate", "listed experts chosen", float64(after), "times", "<=", 0)
 	if before < 200 || after != 0 || len(o.rows()) != len(plain.rows()) {
 		t.Errorf("%d before, %d after", before, after)
 	}
@@ -94,6 +95,7 @@ func TestAblate(t *testing.T) {
 		}
 	}
 	t.Logf("the %d most used of each layer: chosen %d times up to position %d, %d times in the %d rows from there on (bound 0)", top, before, from, after, seen)
+	evidence(t, "ablate", "most used, later chosen", float64(after), "times", "<=", 0)
 	if before < 400 || after != 0 || seen < 70 {
 		t.Error("the experts are still chosen, or were not")
 	}
@@ -138,6 +140,7 @@ func TestDomains(t *testing.T) {
 	}
 	t.Logf("all three experts are chosen in %d of %d rows while the domain is on (bound: all), in %d of %d while it is off, in %d of %d without the script; changes %v",
 		chosen[true], on[true], chosen[false], on[false], never, len(plain.rows()), changes)
+	evidence(t, "domains", "rows without its experts", float64(on[true]-chosen[true]), "rows", "<=", 0)
 	if chosen[true] != on[true] || on[true] < hold || on[false] < 50 || chosen[false] > on[false]/4 {
 		t.Error("the experts are not forced when they should")
 	}
@@ -197,6 +200,8 @@ func TestRouting(t *testing.T) {
 	}
 	t.Logf("%d rows of %d, %d layers: entropy off by %.1g (bound 1e-3), %d counts wrong (bound 0); layer 2 has %.2f bits of 5 and uses experts %v together most",
 		told.Rows, len(rows), len(told.Layers), worst, wrong, told.Layers[2].Entropy, pairs.Top[0])
+	evidence(t, "routing", "counts off the record", float64(wrong), "counts", "<=", 0)
+	evidence(t, "routing", "entropy off the record", worst, "bits", "<=", 1e-3)
 	if told.Rows != len(rows) || len(told.Layers) != 8 || worst > 1e-3 || wrong > 0 || pairs.Layer != 2 || len(pairs.Top) != 8 {
 		t.Errorf("%+v, %+v", told, pairs)
 	}
@@ -270,6 +275,7 @@ func TestVector(t *testing.T) {
 	lessHappy, sadder := mean(-2)
 	t.Logf(`mean logit of " happy": %.2f, with the vector %+.2f (bound +1), against it %+.2f (bound -1); of " sad": %.2f, %+.2f (bound -1), %+.2f (bound +1)`,
 		happy, happier-happy, lessHappy-happy, sad, lessSad-sad, sadder-sad)
+	evidence(t, "vector", "least shift of a word", min(happier-happy, happy-lessHappy, sad-lessSad, sadder-sad), "logit", ">=", 1)
 	if happier < happy+1 || lessHappy > happy-1 || lessSad > sad-1 || sadder < sad+1 {
 		t.Error("the vector does not do what its name says")
 	}

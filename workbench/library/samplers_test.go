@@ -57,6 +57,7 @@ func TestEntropyMinP(t *testing.T) {
 	}
 	t.Logf("floors from %.3f to %.3f over %d tokens; the least likely draw has %.2f times its floor (bound 1); without, %d of %d tokens are below",
 		least, most, len(floors), margin, below, len(without.tokens))
+	evidence(t, "entropy-min-p", "least likely draw", margin, "floors", ">=", .999)
 	if len(floors) != len(with.tokens) || margin < .999 || most-least < .1 || below < 40 {
 		t.Error("the floor does not hold, does not move, or is not needed")
 	}
@@ -87,6 +88,8 @@ func TestNoRepeat(t *testing.T) {
 	}
 	t.Logf("phrases of 4 words that came before: %.1f %% without, %.1f %% with (bound 6 %%); stops a word: %.3f and %.3f",
 		100*phrases(without.text), 100*phrases(with.text), stops(without.text), stops(with.text))
+	evidence(t, "no-repeat", "phrases again", 100*phrases(with.text), "%", "<=", 6)
+	evidence(t, "no-repeat", "phrases again without it", 100*phrases(without.text), "%", ">=", 20)
 	if phrases(without.text) < .2 || phrases(with.text) > .06 || stops(with.text) < .5*stops(without.text) {
 		t.Errorf("with: %q", with.text)
 	}
@@ -120,6 +123,7 @@ func TestEntropyTemperature(t *testing.T) {
 	t.Logf("temperatures from %.3f to %.3f, off the formula by %.2g (bound 0.05)", least, most, worst)
 	t.Logf("the best token is drawn, entropy below 1: %.1f %% of the time without, %.1f %% with; above 2: %.1f %% and %.1f %%",
 		100*best(without, 0, 1), 100*best(with, 0, 1), 100*best(without, 2, 9), 100*best(with, 2, 9))
+	evidence(t, "entropy-temperature", "off its formula", worst, "T", "<=", .05)
 	if worst > .05 || least > .1*base || most < .9*base || best(with, 0, 1) < best(without, 0, 1)+.05 || best(with, 2, 9) > best(without, 2, 9)+.1 {
 		t.Error("the temperature does not follow entropy")
 	}
@@ -180,6 +184,8 @@ func TestContrast(t *testing.T) {
 	z := (mean - expected) / math.Sqrt(spread)
 	t.Logf("tokens drawn that the contrast cuts: %d of %d with (bound 0), %d at temperature 2 without; mean probability of the drawn is %.2f sigma off what is expected (bound 3)",
 		cut(with), len(with.tokens), cut(without), z)
+	evidence(t, "contrast", "draws that it cuts", float64(cut(with)), "draws", "<=", 0)
+	evidence(t, "contrast", "draws off what is expected", math.Abs(z), "sigma", "<=", 3)
 	if cut(with) > 0 || cut(without) < 10 || math.Abs(z) > 3 {
 		t.Error("the draws are not those of the contrast")
 	}

@@ -3,6 +3,7 @@
 package library
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -23,7 +24,7 @@ func TestRegex(t *testing.T) {
 		`[^\W\d_]+( [a-z]{2,9}){3,6}\.`,
 		`#[0-9a-f]{6}\n`,
 	}
-	ended, without := 0, 0
+	ended, wrong, without := 0, 0, 0
 	for _, pattern := range patterns {
 		whole := regexp.MustCompile(`^(?:` + pattern + `)$`)
 		for seed := range uint64(2) {
@@ -31,6 +32,7 @@ func TestRegex(t *testing.T) {
 			o := run{script: "regex", params: map[string]any{"pattern": pattern}, prompt: story, request: request}.do(t)
 			var told struct{ Matched bool }
 			if o.data(t, "regex", &told); o.result.Reason != engine.Stopped || !told.Matched || !whole.MatchString(o.text) {
+				wrong++
 				t.Errorf("%s: %q does not match (ended by %s, told %v)", pattern, o.text, o.result.Reason, told.Matched)
 			}
 			ended++
@@ -42,7 +44,8 @@ func TestRegex(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d of %d replies match, without the script %d of %d", ended, ended, without, len(patterns))
+	t.Logf("%d of %d replies match, without the script %d of %d", ended-wrong, ended, without, len(patterns))
+	evidence(t, "regex", "replies that do not match", float64(wrong), "replies", "<=", 0)
 }
 
 // A pattern that cannot be read is refused before the prompt is read.
@@ -84,6 +87,10 @@ func TestWatermark(t *testing.T) {
 		with, other := examine(marked.text, float64(key)), examine(marked.text, float64(key+100))
 		t.Logf("key %d, 200 tokens with the watermark: %d of %d green, z %.1f, p %.2g (bound 1e-6); with another key: p %.2g; without: z %.1f, p %.2g (bound 0.01)",
 			key, with.Green, with.Tokens, with.Z, with.P, other.P, without.Z, without.P)
+		name := fmt.Sprintf("key %d, p of its ", key)
+		evidence(t, "watermark", name+"text", with.P, "p", "<=", 1e-6)
+		evidence(t, "watermark", name+"text, wrong key", other.P, "p", ">=", .01)
+		evidence(t, "watermark-detect", name+"plain text", without.P, "p", ">=", .01)
 		if with.P > 1e-6 || other.P < .01 || without.P < .01 || without.Tokens < 150 {
 			t.Errorf("%+v, %+v, %+v", with, other, without)
 		}
@@ -106,6 +113,7 @@ func TestWatermark(t *testing.T) {
 	o := run{script: "keys", folder: folder, prompt: plain.text, request: engine.Request{MaxTokens: 1}}.do(t)
 	found := o.numbers("found")[0]
 	t.Logf("of 300 keys, p of a text without watermark is below 0.01 for %v (bound 9)", found)
+	evidence(t, "watermark-detect", "keys at p < 0.01 of 300", found, "keys", "<=", 9)
 	if found > 9 || len(o.numbers("found")) != 1 {
 		t.Errorf("%v keys find a watermark that is not there", found)
 	}
@@ -140,6 +148,8 @@ func TestThinkBudget(t *testing.T) {
 	}
 	t.Logf("closed at tokens %v of %d: %d drawn (bound %d), then %d put in (%q); without the script at %v, without thinking %v",
 		closed(with), len(with.tokens), drawn, budget, forced, with.text[strings.Index(with.text, " Enough."):][:40], closed(without), closed(calm))
+	evidence(t, "think-budget", "tokens of thinking", float64(drawn), "tokens", "<=", budget)
+	evidence(t, "think-budget", "ends of thinking", float64(len(closed(with))), "ends", ">=", 1)
 	if drawn != budget || len(closed(with)) != 1 || !strings.Contains(with.text, " Enough.</think>\n\n") || len(with.tokens) != 120 ||
 		len(closed(without)) > 0 || len(closed(calm)) > 0 {
 		t.Errorf("%q", with.text)

@@ -1,5 +1,5 @@
 // Type-checks scripts against the types that the engine ships: every one of the
-// library, and every example of the handbook that imports "roundhouse". One PASS or
+// library and of the benchmark, and every example of the handbook that imports "roundhouse". One PASS or
 // FAIL line each.
 //
 //   node check.mjs ROOT TYPESCRIPT      (run.sh installs the compiler, and calls it)
@@ -11,7 +11,8 @@ import { join, relative } from "node:path";
 const [root, compiler] = process.argv.slice(2);
 const ts = createRequire(import.meta.url)(compiler);
 const library = join(root, "scripts/library");
-const checked = readdirSync(library).filter((name) => name.endsWith(".ts")).map((name) => join(library, name));
+const checked = [library, join(root, "workbench/bench/hooks")].flatMap((dir) =>
+  readdirSync(dir).filter((name) => name.endsWith(".ts")).map((name) => join(dir, name)));
 
 // An example stands in the library's folder, where what it imports is, and keeps its
 // lines: what is wrong with it is found in its page.
