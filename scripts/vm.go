@@ -33,6 +33,7 @@ type vm struct {
 	ended bool // no jobs any more
 
 	serves  *Instance   // nil while a script is loaded
+	tester  *tester     // of a test; nil in others
 	call    *hook.Call  // of the moment; nil outside handlers
 	clock   *hook.Clock // of what is at work without a call
 	thrown  *goja.Object
