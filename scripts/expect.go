@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -122,7 +123,20 @@ func (e *expectation) toThrow(v *vm, c goja.FunctionCall) {
 }
 
 // isList says whether an object is a list: an array or a typed array.
-func isList(o *goja.Object) bool { return o.ClassName() == "Array" || numbers(o) }
+func isList(o *goja.Object) bool {
+	if o.ClassName() == "Array" {
+		return true
+	}
+	t := o.ExportType()
+	return t != nil && t.Kind() == reflect.Slice && t.Elem().Kind() >= reflect.Int && t.Elem().Kind() <= reflect.Float64
+}
+
+// isOpaque says whether what an object holds are not its properties: a Map, a Set, a
+// function.
+func isOpaque(o *goja.Object) bool {
+	t := o.ExportType()
+	return o.ClassName() == "Function" || t != nil && t.Kind() == reflect.Slice && !isList(o)
+}
 
 // difference compares two values, and says where they are not the same.
 type difference struct {
@@ -168,9 +182,8 @@ func (d *difference) same(a, b goja.Value, path string) bool {
 	if isList(one) {
 		return d.sameList(one, other, path)
 	}
-	switch one.ClassName() {
-	case "Map", "Set", "Function":
-		d.v.throw(faultf(hook.BadValue, "toEqual does not look into a %s: compare Array.from of it, or what it returns", one.ClassName()))
+	if isOpaque(one) || isOpaque(other) {
+		d.v.throw(faultf(hook.BadValue, "toEqual does not look into functions, a Map or a Set: compare Array.from of it, or what it returns"))
 	}
 	return d.sameFields(one, other, path)
 }

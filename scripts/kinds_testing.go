@@ -46,7 +46,7 @@ var runModelKind = &kind{name: "RunModel", doc: "The model. What is left out is 
 	{sig: "experts?: number", doc: "8 at least.", theirs: true},
 	{sig: "topK?: number", doc: "2 at least.", theirs: true},
 	{sig: "hidden?: number", doc: "4.", theirs: true},
-	{sig: "tokens?: number", theirs: true},
+	{sig: "tokens?: number", doc: "1024 at least.", theirs: true},
 	{sig: "eos?: Ids", doc: "Tokens that end the choice; none.", theirs: true},
 }}
 

@@ -331,6 +331,7 @@ declare module "roundhouse/test" {
     topK?: number;
     /** 4. */
     hidden?: number;
+    /** 1024 at least. */
     tokens?: number;
     /** Tokens that end the choice; none. */
     eos?: Ids;

@@ -25,6 +25,10 @@ const (
 	maxHidden  = 1 << 16
 )
 
+// usualTokens is how many tokens there are where nothing says otherwise: scripts look at
+// the best few hundred.
+const usualTokens = 1024
+
 // stage is a choice that is made up, on its way from the options of run to a scene.
 type stage struct {
 	v          *vm
@@ -282,7 +286,7 @@ func (s *stage) setModel(value goja.Value) {
 		}
 		return n
 	}
-	s.model.Tokens = size("tokens", s.least.tokens, 1, maxArray)
+	s.model.Tokens = size("tokens", s.least.tokens, usualTokens, maxArray)
 	k := size("topK", s.least.k, 2, hook.MaxK)
 	s.model.Shape = hook.Shape{K: k, Layers: size("layers", s.least.layers, 4, maxLayers),
 		Experts: size("experts", max(s.least.experts, k), 8, maxExperts), Hidden: size("hidden", 1, 4, maxHidden)}
@@ -343,7 +347,7 @@ func (s *stage) source(from *scores, total *int) hook.Source {
 	}
 	never := float32(math.Inf(-1))
 	if n := len(from.sparse); n > 0 && n < hook.MaxCandidates {
-		list := slices.DeleteFunc(from.sparse, func(c hook.Candidate) bool { return c.Logit == never })
+		list := slices.DeleteFunc(slices.Clone(from.sparse), func(c hook.Candidate) bool { return c.Logit == never })
 		slices.SortFunc(list, func(a, b hook.Candidate) int {
 			return cmp.Or(cmp.Compare(b.Logit, a.Logit), cmp.Compare(a.ID, b.ID))
 		})

@@ -146,7 +146,7 @@ func (t *tester) in(v *vm, job func() error) error {
 	ctx, cancel := context.WithTimeoutCause(whole, maxTestTime, errTestTime)
 	defer cancel()
 	t.ctx = ctx
-	return v.do(nil, v.host.options.Ceiling, job)
+	return v.do(nil, 0, job)
 }
 
 func (t *tester) look(names ...string) {
