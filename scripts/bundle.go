@@ -52,8 +52,15 @@ func (b *bundle) fingerprint(folder fs.FS) (sum [sha256.Size]byte) {
 // extensions are those of files that can be read, and that may be left out.
 var extensions = []string{".ts", ".js", ".json"}
 
-// moduleName is the module that scripts import; it has no file.
-const moduleName = "roundhouse"
+// moduleName is the module that scripts import, and testModuleName the one that their
+// tests do beside it; they have no files.
+const (
+	moduleName     = "roundhouse"
+	testModuleName = "roundhouse/test"
+)
+
+// testName is what a bundle of a test calls what the machine gives it.
+const testName = "__roundhouse"
 
 // OpenFolder returns the files below a folder. What a link names must lie below it
 // too.
@@ -69,9 +76,26 @@ func OpenFolder(dir string) (fs.FS, io.Closer, error) {
 // folder are read. The error, a *LoadError, lists what is wrong, with lines; the
 // bundle then says which files were looked for.
 func build(ctx context.Context, folder fs.FS, entry string) (*bundle, error) {
+	return (&resolver{folder: folder}).build(ctx, entry)
+}
+
+// buildTest bundles the test of a script, likewise.
+func buildTest(ctx context.Context, folder fs.FS, entry string) (*bundle, error) {
+	return (&resolver{folder: folder, test: true}).build(ctx, entry)
+}
+
+// head is what a bundle begins with: it is a function.
+func (r *resolver) head() string {
+	if r.test {
+		return "(function(module, " + testName + "){"
+	}
+	return "(function(module){"
+}
+
+func (r *resolver) build(ctx context.Context, entry string) (*bundle, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxBuild)
 	defer cancel()
-	r := &resolver{folder: folder, looked: map[string]bool{entry: true}}
+	r.looked = map[string]bool{entry: true}
 	b := &bundle{entry: entry}
 	build, contextErr := api.Context(api.BuildOptions{
 		EntryPoints: []string{entry},
@@ -87,7 +111,7 @@ func build(ctx context.Context, folder fs.FS, entry string) (*bundle, error) {
 		LegalComments: api.LegalCommentsNone,
 		LogLevel:      api.LogLevelSilent,
 		TsconfigRaw:   "{}",
-		Banner:        map[string]string{"js": "(function(module){"},
+		Banner:        map[string]string{"js": r.head()},
 		Footer:        map[string]string{"js": "})"},
 		Plugins:       []api.Plugin{{Name: "folder", Setup: r.setup}},
 	})
@@ -125,6 +149,7 @@ func build(ctx context.Context, folder fs.FS, entry string) (*bundle, error) {
 // resolver finds and reads the files of a folder for esbuild.
 type resolver struct {
 	folder fs.FS
+	test   bool // the bundle is a test
 	files  atomic.Int64
 
 	mu     sync.Mutex
@@ -144,14 +169,32 @@ const namespace = "scripts"
 
 func (r *resolver) setup(build api.PluginBuild) {
 	build.OnResolve(api.OnResolveOptions{Filter: ".*"}, func(args api.OnResolveArgs) (api.OnResolveResult, error) {
-		if args.Path == moduleName {
+		switch {
+		case args.Path == moduleName && r.test: // one for each file, which knows its name
+			return api.OnResolveResult{Path: args.Importer, Namespace: moduleName}, nil
+		case args.Path == moduleName:
 			return api.OnResolveResult{Path: moduleName, Namespace: moduleName}, nil
+		case args.Path == testModuleName && r.test:
+			return api.OnResolveResult{Path: testModuleName, Namespace: testModuleName}, nil
+		case args.Path == testModuleName:
+			return api.OnResolveResult{}, fmt.Errorf("%q is there in tests only, which are files named *.test.ts", testModuleName)
 		}
 		file, err := r.resolve(args)
 		return api.OnResolveResult{Path: file, Namespace: namespace}, err
 	})
-	build.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: moduleName}, func(api.OnLoadArgs) (api.OnLoadResult, error) {
+	build.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: moduleName}, func(args api.OnLoadArgs) (api.OnLoadResult, error) {
 		code := "export const script = (s) => s;"
+		if r.test {
+			code = fmt.Sprintf("export const script = (s) => %s.script(%q, s);", testName, args.Path)
+		}
+		return api.OnLoadResult{Contents: &code, Loader: api.LoaderJS}, nil
+	})
+	build.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: testModuleName}, func(api.OnLoadArgs) (api.OnLoadResult, error) {
+		var names []string
+		for _, f := range testFunctions() {
+			names = append(names, f.name())
+		}
+		code := fmt.Sprintf("export const { %s } = %s;", strings.Join(names, ", "), testName)
 		return api.OnLoadResult{Contents: &code, Loader: api.LoaderJS}, nil
 	})
 	build.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: namespace}, func(args api.OnLoadArgs) (api.OnLoadResult, error) {

@@ -25,8 +25,8 @@ const (
 
 // natives are built-ins as they were before the script could change them.
 type natives struct {
-	Error, Int32Array, Float32Array, Uint16Array, Uint32Array goja.Value
-	parse, stringify, nothing                                 goja.Callable
+	Error, Int32Array, Float32Array, Uint16Array, Uint32Array, freeze goja.Value
+	parse, stringify, nothing                                         goja.Callable
 }
 
 const preludeName = "prelude.js"
@@ -62,7 +62,7 @@ func (v *vm) fence() error {
 		}
 		return o
 	}
-	v.natives.Error = global.Get("Error")
+	v.natives.Error, v.natives.freeze = global.Get("Error"), get("Object").Get("freeze")
 	for name, to := range map[string]*goja.Value{
 		"Int32Array": &v.natives.Int32Array, "Float32Array": &v.natives.Float32Array,
 		"Uint16Array": &v.natives.Uint16Array, "Uint32Array": &v.natives.Uint32Array,

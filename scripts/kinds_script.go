@@ -236,7 +236,7 @@ var tokensKind = &kind{name: "Tokens", doc: "The tokenizer.", members: []member{
 				}
 			}
 			if i.env.Tokenizer == nil {
-				return faultf(hook.Unsupported, "this model has no tokenizer")
+				return faultf(hook.Unsupported, "this model has no tokenizer; a test gives its run a vocabulary")
 			}
 			if t, ok := i.env.Tokenizer.(forgetful); ok {
 				text, err = t.Text(ids)
@@ -259,7 +259,7 @@ func (v *vm) encode(text string) (ids []int32) {
 	v.outside(func() (err error) {
 		i := v.serves
 		if i.env.Tokenizer == nil {
-			return faultf(hook.Unsupported, "this model has no tokenizer")
+			return faultf(hook.Unsupported, "this model has no tokenizer; a test gives its run a vocabulary")
 		}
 		ids, err = i.env.Tokenizer.Encode(text)
 		return err

@@ -298,3 +298,186 @@ declare module "roundhouse" {
     readonly body: any;
   }
 }
+
+// The types of the module "roundhouse/test", which their tests import beside it.
+
+declare module "roundhouse/test" {
+  import type { Ids, Param, Script, Values } from "roundhouse";
+
+  /** A test: it fails when its body throws. */
+  export function test(name: string, body: () => void): void;
+
+  /** What a value is expected to be. */
+  export function expect(value: unknown): Expectation;
+
+  /** Runs a script, the default export of its file, in a choice that is made up: no model, no budgets. It throws what the script does wrong. */
+  export function run<P extends { [name: string]: Param }>(script: Script<P>, options?: RunOptions<P>): Run;
+
+  /** Runs a script on what roundhouse --record-hooks wrote, a file beside the test; with the parameters of then, or with others. The text stays that of the recording, whatever the script chooses. */
+  export function replay<P extends { [name: string]: Param }>(script: Script<P>, file: string, params?: Partial<Values<P>>): Replay;
+
+  /** Logits of tokens: of the first ones, or by id. Others cannot be drawn. */
+  type Scores = ArrayLike<number> | { [id: number]: number };
+
+  /** Experts by layer, best first, with their weights; alike where none are given. */
+  type Experts = { [layer: number]: Ids | { ids: Ids; weights: ArrayLike<number> } };
+
+  /** A choice that is made up. All of it may be left out. */
+  export interface RunOptions<P = any> {
+    /** As a request gives them. */
+    params?: Partial<Values<P>>;
+    /** One a token; one where there are none. */
+    steps?: Row[];
+    /** A text needs a vocabulary; the token 0. */
+    prompt?: Ids | string;
+    /** What the prompt's rows were routed to, from the first on: for scripts that capture all. */
+    promptRouting?: Experts[];
+    /** The texts of the tokens, by id: the tokenizer. */
+    vocabulary?: string[];
+    /** 0. */
+    seed?: number;
+    model?: RunModel;
+    request?: RunRequest;
+  }
+
+  /** What is there for one token. */
+  export interface Row {
+    /** As they come to the script. Without, all tokens are alike. */
+    logits?: Scores;
+    /** The model's own; those above. */
+    model?: Scores;
+    /** The token that is drawn, unless the script bans it; the most likely one that edits leave. */
+    token?: number;
+    /** What the row that reads the token is routed to. */
+    routing?: Experts;
+  }
+
+  /** The model. What is left out is as large as the rest of the run needs it. */
+  export interface RunModel {
+    name?: string;
+    /** 4 at least. */
+    layers?: number;
+    /** 8 at least. */
+    experts?: number;
+    /** 2 at least. */
+    topK?: number;
+    /** 4. */
+    hidden?: number;
+    /** 1024 at least. */
+    tokens?: number;
+    /** Tokens that end the choice; none. */
+    eos?: Ids;
+  }
+
+  /** The request. */
+  export interface RunRequest {
+    id?: string;
+    maxTokens?: number;
+    choice?: number;
+    choices?: number;
+    body?: any;
+  }
+
+  /** What came of a choice. */
+  export interface Run {
+    /** In the order of events: a token that is drawn again has one for each draw. */
+    readonly steps: Step[];
+    /** The tokens that were chosen, less those that were taken back. */
+    readonly ids: number[];
+    /** Theirs, by the vocabulary. */
+    readonly text: string;
+    /** As the script left it. */
+    readonly prompt: number[];
+    /** Of the prompt's first row. */
+    readonly steering?: Steered;
+    /** What the script emitted. */
+    readonly events: Event[];
+    /** What it logged. */
+    readonly log: string[];
+    /** Why it ended: "length" with its steps, "stop" with a token of eos, or what the script stopped it for. */
+    readonly reason: string;
+  }
+
+  /** What came of a choice that was recorded. It ends for the reason of then; "end" where the recording does. */
+  export interface Replay extends Run {
+    /** The tokens of then; ids are what would have been chosen now, as far as the script decides. */
+    readonly recorded: number[];
+  }
+
+  /** What the script made of one token. Settings of the sampler are there where it set them. */
+  export interface Step {
+    readonly position: number;
+    /** Counts what was taken back. */
+    readonly attempt: number;
+    /** The token that was chosen. */
+    readonly id?: number;
+    /** sample returned it. */
+    readonly chosen: boolean;
+    /** It was injected. */
+    readonly forced: boolean;
+    /** Added to logits, behind the scale. */
+    readonly bias: { [id: number]: number };
+    /** 1 for none. */
+    readonly scale: number;
+    /** Ascending. */
+    readonly banned: number[];
+    /** What it left to draw, where it said so. */
+    readonly only?: number[];
+    readonly temperature?: number;
+    readonly topK?: number;
+    readonly topP?: number;
+    readonly minP?: number;
+    readonly typical?: number;
+    /** In force for the row that reads the token. */
+    readonly steering?: Steered;
+    /** What was emitted of this position: the last value of each name. */
+    readonly events: { [name: string]: any };
+    readonly log: string[];
+    /** Why the choice was ended with this token. */
+    readonly stop?: string;
+    /** The position that tokens were then taken back to. */
+    readonly rewind?: number;
+  }
+
+  /** Something that was emitted. */
+  export interface Event {
+    readonly position: number;
+    readonly name: string;
+    readonly value: any;
+  }
+
+  /** Steering in force, as the API's field steer has it. */
+  export interface Steered {
+    readonly layers?: { [layer: string]: SteeredLayer };
+    /** Without values where they have a name. */
+    readonly vectors?: { name?: string; values?: number[]; layer: number; scale: number }[];
+    readonly decode_only?: boolean;
+  }
+
+  export interface SteeredLayer {
+    readonly bias?: { [expert: string]: number };
+    readonly scale?: { [expert: string]: number };
+    readonly ban?: number[];
+    readonly force?: number[];
+    readonly gate?: number;
+    readonly top_k?: number;
+  }
+
+  /** Each throws where it is not so. */
+  export interface Expectation {
+    /** The contrary. */
+    readonly not: Expectation;
+    /** The same value. */
+    toBe(value: unknown): void;
+    /** The same in all that it holds; typed arrays are like arrays, and what is undefined is not there. */
+    toEqual(value: unknown): void;
+    /** Less than half of the last of so many digits behind the point away; 2. */
+    toBeCloseTo(value: number, digits?: number): void;
+    toBeGreaterThan(value: number): void;
+    toBeLessThan(value: number): void;
+    /** A text that a text holds, or an element that a list does. */
+    toContain(value: unknown): void;
+    /** The function throws, and says the text among the rest. */
+    toThrow(text?: string): void;
+  }
+}

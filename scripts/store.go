@@ -117,7 +117,10 @@ func (s *Script) Broken() error {
 }
 
 // Names lists what may be scripts: files of the folder with names that scripts have.
-func (s *Store) Names() ([]string, error) {
+func (s *Store) Names() ([]string, error) { return s.list("") }
+
+// list lists the names whose files have an ending before that of their language.
+func (s *Store) list(ending string) ([]string, error) {
 	found := map[string]bool{}
 	err := fs.WalkDir(s.folder, ".", func(file string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -126,8 +129,9 @@ func (s *Store) Names() ([]string, error) {
 		if entry.IsDir() && file != "." && !names.MatchString(file) {
 			return fs.SkipDir
 		}
-		name := strings.TrimSuffix(file, path.Ext(file))
-		if ext := path.Ext(file); !entry.IsDir() && (ext == ".ts" || ext == ".js") && names.MatchString(name) {
+		ext := path.Ext(file)
+		name, has := strings.CutSuffix(strings.TrimSuffix(file, ext), ending)
+		if has && !entry.IsDir() && (ext == ".ts" || ext == ".js") && names.MatchString(name) {
 			found[name] = true
 		}
 		if len(found) > maxScripts {

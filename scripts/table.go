@@ -186,23 +186,37 @@ func Declarations() string {
 	b.WriteString("  /** Ids of tokens or experts: one, or a list. */\n  type Ids = number | ArrayLike<number>;\n\n")
 	b.WriteString("  /** Declares a script: export it as default. */\n  export function script<P extends { [name: string]: Param }>(s: Script<P>): Script<P>;\n\n")
 	b.WriteString("  type Values<P> = { [K in keyof P]: P[K] extends { type: \"boolean\" } ? boolean : P[K] extends { type: \"string\" } ? string : number };\n")
-	for _, k := range kinds() {
+	declare(&b, kinds())
+	b.WriteString("}\n\n// The types of the module \"roundhouse/test\", which their tests import beside it.\n\n")
+	b.WriteString("declare module \"roundhouse/test\" {\n  import type { Ids, Param, Script, Values } from \"roundhouse\";\n\n")
+	for _, f := range testFunctions() {
+		fmt.Fprintf(&b, "%s  export function %s;\n\n", comment("  ", f.doc), f.sig)
+	}
+	b.WriteString("  /** Logits of tokens: of the first ones, or by id. Others cannot be drawn. */\n  type Scores = ArrayLike<number> | { [id: number]: number };\n\n")
+	b.WriteString("  /** Experts by layer, best first, with their weights; alike where none are given. */\n")
+	b.WriteString("  type Experts = { [layer: number]: Ids | { ids: Ids; weights: ArrayLike<number> } };\n")
+	declare(&b, testKinds())
+	b.WriteString("}\n")
+	return b.String()
+}
+
+// declare prints kinds.
+func declare(b *strings.Builder, kinds []*kind) {
+	for _, k := range kinds {
 		extends := ""
 		if k.extends != nil {
 			extends = " extends " + k.extends.name
 		}
 		name := k.name
-		if k == scriptKind || k == contextKind {
+		if k == scriptKind || k == contextKind || k == runKind {
 			name += "<P = any>"
 		}
-		fmt.Fprintf(&b, "\n%s  export interface %s%s {\n", comment("  ", k.doc), name, extends)
+		fmt.Fprintf(b, "\n%s  export interface %s%s {\n", comment("  ", k.doc), name, extends)
 		for _, m := range k.members {
-			fmt.Fprintf(&b, "%s    %s;\n", comment("    ", m.doc), m.sig)
+			fmt.Fprintf(b, "%s    %s;\n", comment("    ", m.doc), m.sig)
 		}
 		b.WriteString("  }\n")
 	}
-	b.WriteString("}\n")
-	return b.String()
 }
 
 func comment(indent, text string) string {

@@ -86,13 +86,32 @@ var ErrNoScript = errors.New("it exports no script: write export default script(
 // open makes the runtime of a machine and runs the module in it. It returns what the
 // script exports.
 func (v *vm) open(program *goja.Program, now time.Time) (*goja.Object, error) {
+	if err := v.prepare(now); err != nil {
+		return nil, err
+	}
+	exports, err := v.evaluate(program)
+	if err != nil {
+		return nil, err
+	}
+	exported, ok := exports.Get("default").(*goja.Object)
+	if !ok {
+		return nil, &hook.Fault{Kind: hook.Misuse, Err: ErrNoScript}
+	}
+	return exported, nil
+}
+
+// prepare makes the runtime of a machine.
+func (v *vm) prepare(now time.Time) error {
 	v.rt.SetParserOptions(parser.WithDisableSourceMaps)
 	v.rt.SetMaxCallStackSize(maxCalls)
 	v.rt.SetTimeSource(func() time.Time { return now })
 	v.rt.SetRandSource(v.random)
-	if err := v.fence(); err != nil {
-		return nil, err
-	}
+	return v.fence()
+}
+
+// evaluate runs a bundle, which is a function of its module and of what it is given beside,
+// and returns what it exports.
+func (v *vm) evaluate(program *goja.Program, given ...goja.Value) (*goja.Object, error) {
 	wrapper, err := v.rt.RunProgram(program)
 	if err != nil {
 		return nil, err
@@ -103,14 +122,10 @@ func (v *vm) open(program *goja.Program, now time.Time) (*goja.Object, error) {
 	}
 	module := v.rt.NewObject()
 	_ = module.Set("exports", v.rt.NewObject())
-	if _, err := run(goja.Undefined(), module); err != nil {
+	if _, err := run(goja.Undefined(), append([]goja.Value{module}, given...)...); err != nil {
 		return nil, err
 	}
-	exported, ok := module.Get("exports").ToObject(v.rt).Get("default").(*goja.Object)
-	if !ok {
-		return nil, &hook.Fault{Kind: hook.Misuse, Err: ErrNoScript}
-	}
-	return exported, nil
+	return module.Get("exports").ToObject(v.rt), nil
 }
 
 // random is what Math.random gives: keyed in handlers, and a constant before them.

@@ -33,8 +33,10 @@ type vm struct {
 	ended bool // no jobs any more
 
 	serves  *Instance    // nil while a script is loaded
+	tester  *tester      // of a test; nil in others
 	call    *hook.Call   // of the moment; nil outside handlers
 	row     *hook.Logits // of a call of logits; else nil
+	clock   *hook.Clock  // of what is at work without a call
 	thrown  *goja.Object
 	fault   *hook.Fault // that thrown stands for
 	protos  map[string]*goja.Object
@@ -106,13 +108,15 @@ func (v *vm) do(call *hook.Call, budget time.Duration, job func() error) error {
 	if budget <= 0 || budget > v.host.options.Ceiling {
 		budget, most = v.host.options.Ceiling, func(time.Duration) uint64 { return swellAtAll }
 	}
+	busy, paused := call.Busy, func() bool { return false }
+	if call == nil {
+		clock := hook.NewClock()
+		busy, paused = clock.Busy, clock.Paused
+		own := job
+		job = func() error { v.clock = clock; return own() }
+	}
 	if err := v.give(call, job); err != nil {
 		return err
-	}
-	busy := call.Busy
-	if call == nil {
-		began := time.Now()
-		busy = func() time.Duration { return time.Since(began) }
 	}
 	v.timer.Reset(min(watch, budget-busy()))
 	defer v.timer.Stop()
@@ -129,7 +133,7 @@ func (v *vm) do(call *hook.Call, budget time.Duration, job func() error) error {
 		case <-v.timer.C:
 		}
 		spent, now := busy(), heapBytes()
-		if heap == 0 {
+		if heap == 0 || paused() { // what others do meanwhile is not the machine's
 			heap = now
 		}
 		switch {

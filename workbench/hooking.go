@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -20,11 +19,8 @@ import (
 func (a *App) hooks(hub *events.Hub) (*hooks.Owner, error) {
 	s := a.Config.Scripts
 	o := hooks.Options{
-		Dir: a.Config.ScriptsDir(os.Environ()), Vectors: s.Vectors, Use: s.Use, Budget: time.Duration(s.Budget),
+		Dir: a.Config.ScriptsDir(os.Environ()), Vectors: a.vectorsDir(), Use: s.Use, Budget: time.Duration(s.Budget),
 		Memory: int(s.Memory), Inline: s.Inline, InlineMemory: int(s.InlineMemory), Publish: hub.Publish,
-	}
-	if o.Vectors == "" && o.Dir != "" {
-		o.Vectors = filepath.Join(o.Dir, "vectors")
 	}
 	if s.OnError == hook.Fail.String() {
 		o.OnError = hook.Fail

@@ -23,9 +23,7 @@ type Call struct {
 	draws   uint32
 	notices int
 	limit   time.Duration // in the place of what the event has; 0 for that
-	began   time.Time
-	waited  atomic.Int64 // in reads, nanoseconds
-	reading atomic.Int64 // when the read of the moment began, after began; 0 for none
+	clock   Clock         // reads are pauses
 	over    atomic.Bool
 
 	stop   string
@@ -56,13 +54,7 @@ func (c *Call) Budget() time.Duration {
 }
 
 // Busy is how long the call has taken so far, reads not counted.
-func (c *Call) Busy() time.Duration {
-	now := time.Since(c.began)
-	if since := c.reading.Load(); since > 0 {
-		now = time.Duration(since)
-	}
-	return now - time.Duration(c.waited.Load())
-}
+func (c *Call) Busy() time.Duration { return c.clock.Busy() }
 
 // wait counts a read, and what it takes does not count against the budget.
 func (c *Call) wait(class ReadClass) func() {
@@ -70,7 +62,7 @@ func (c *Call) wait(class ReadClass) func() {
 		return func() {}
 	}
 	c.link.reads[class]++
-	return c.pause()
+	return c.clock.Pause()
 }
 
 // Aside is called where the host of a hook does work of its own, a reload say: until
@@ -79,17 +71,7 @@ func (c *Call) Aside() (done func()) {
 	if c == nil {
 		return func() {}
 	}
-	return c.pause()
-}
-
-// pause stops the clock of the call until done is called.
-func (c *Call) pause() (done func()) {
-	since := int64(time.Since(c.began))
-	c.reading.Store(max(since, 1))
-	return func() {
-		c.waited.Add(int64(time.Since(c.began)) - since)
-		c.reading.Store(0)
-	}
+	return c.clock.Pause()
 }
 
 // Random returns the next random number of the call, in [0, 1).

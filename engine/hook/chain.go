@@ -168,7 +168,7 @@ func (c *Chain) Empty() bool {
 
 // open begins a call.
 func (c *Chain) open(l *link, e Events, at At) *Call {
-	return &Call{At: at, Event: e, Steer: l.steer, chain: c, link: l, began: time.Now()}
+	return &Call{At: at, Event: e, Steer: l.steer, chain: c, link: l, clock: Clock{began: time.Now()}}
 }
 
 // close ends a call and sums up what it cost.
@@ -181,7 +181,7 @@ func (c *Chain) close(call *Call, err error) error {
 		l.usage.Begun += busy
 	}
 	l.usage.Time += busy
-	l.usage.Waited += time.Duration(call.waited.Load())
+	l.usage.Waited += call.clock.Waited()
 	if budget := call.Budget(); err == nil && budget > 0 && busy > budget {
 		err = overBudget(busy, budget) // its answer came late, and is ignored
 	}

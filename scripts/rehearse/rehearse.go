@@ -76,7 +76,8 @@ type Course struct {
 // Step is what a hook made of one token.
 type Step struct {
 	Position, Attempt int
-	Edits             *hook.Folded // nil where the row was left alone
+	List              []hook.Edit  // of the row, as the hook made them
+	Edits             *hook.Folded // what they come to; nil where the row was left alone
 	ID                int32        // chosen; -1 where none was
 	Forced            bool         // it was injected
 	Chosen            bool         // by sample
@@ -109,12 +110,13 @@ type play struct {
 }
 
 // Play plays the scene to a hook, and closes it. A fault of the hook ends it: the error
-// is a *hook.Fault then. No budget holds.
+// is a *hook.Fault then. No budget holds, and the hook does not change into newer versions
+// of itself.
 func (s *Scene) Play(ctx context.Context, h hook.Hook) (*Course, error) {
 	p := &play{Scene: s, Course: &Course{}}
 	var err error
 	p.chain, err = hook.NewChain(hook.Options{Shape: s.Model.Shape, Tokens: s.Model.Tokens, Seed: s.Seed, Choice: s.Choice,
-		OnError: hook.Fail, Notify: p.notify}, h)
+		OnError: hook.Fail, Notify: p.notify}, observed{h, p})
 	if err != nil {
 		return nil, err
 	}

@@ -249,7 +249,7 @@ func told(t *testing.T, c *Course) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text += fmt.Sprintf("\n%d/%d %+v %s", s.Position, s.Attempt, s.Edits, steering)
+		text += fmt.Sprintf("\n%d/%d %+v %+v %s", s.Position, s.Attempt, s.List, s.Edits, steering)
 	}
 	for _, n := range c.Notices {
 		text += fmt.Sprintf("\n%d %d %s %v", n.Step, n.Position, n.Name, n.Value)

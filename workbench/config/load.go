@@ -242,3 +242,15 @@ func (c *Config) ScriptsDir(environ []string) string {
 	}
 	return ""
 }
+
+// VectorsDir is the folder of steering vectors in force: the one that is set, or vectors in
+// the folder of scripts; "" when there is none.
+func (c *Config) VectorsDir(environ []string) string {
+	if c.Scripts.Vectors != "" {
+		return c.Scripts.Vectors
+	}
+	if dir := c.ScriptsDir(environ); dir != "" {
+		return filepath.Join(dir, "vectors")
+	}
+	return ""
+}

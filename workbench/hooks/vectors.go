@@ -44,6 +44,11 @@ const (
 // vectorNames are what vectors may be called: no dots, so that nothing leads out.
 var vectorNames = regexp.MustCompile(`^[a-z0-9_-]+(/[a-z0-9_-]+)*$`)
 
+// Vectors finds the steering vectors of a folder: those of a hidden size, by name.
+func Vectors(dir string) func(hidden int) func(name string) ([]float32, error) {
+	return newVectors(dir).get
+}
+
 func newVectors(dir string) *vectors { return &vectors{dir: dir, kept: map[string]vector{}} }
 
 // get returns how to find vectors of a hidden size.

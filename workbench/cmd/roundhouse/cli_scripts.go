@@ -9,6 +9,7 @@ type scriptsCmd struct {
 	Init  scriptsInitCmd  `cmd:"" help:"Write a folder to begin with: types, a script and its test."`
 	List  scriptsListCmd  `cmd:"" help:"List the scripts and what they say of themselves."`
 	Check scriptsCheckCmd `cmd:"" help:"See whether scripts can be used."`
+	Test  scriptsTestCmd  `cmd:"" help:"Run the tests of scripts, without a model."`
 }
 
 func (*scriptsCmd) Help() string {
@@ -44,4 +45,20 @@ func (*scriptsCheckCmd) Help() string {
 
 func (c *scriptsCheckCmd) Run(e *environment) error {
 	return e.with(func(a *workbench.App) error { return a.ScriptsCheck(c.Names, c.JSON) })
+}
+
+type scriptsTestCmd struct {
+	Names []string `arg:"" optional:"" name:"name" help:"Scripts whose tests to run (default: all that have some)."`
+	Watch bool     `help:"Run them again whenever their files change, until ctrl-C."`
+	jsonFlag
+}
+
+func (*scriptsTestCmd) Help() string {
+	return `The tests of a script, name.ts, are in name.test.ts beside it: they run it on rows of logits that are made up, or that --record-hooks wrote. Neither a model nor a GPU is opened, and no budgets hold. Exit code 1 if one fails. scripts-testing.md of the handbook says how they are written.`
+}
+
+func (c *scriptsTestCmd) Run(e *environment) error {
+	return e.with(func(a *workbench.App) error {
+		return a.ScriptsTest(e.background, workbench.ScriptsTestOptions{Names: c.Names, Watch: c.Watch, JSON: c.JSON})
+	})
 }

@@ -1,29 +1,32 @@
-// Type-checks scripts against the types that the engine ships: every one of the
-// library and of the benchmark, and every example of the handbook that imports "roundhouse". One PASS or
-// FAIL line each.
+// Type-checks scripts and their tests against the types that the engine ships: every one
+// of the library, of the benchmark and of what scripts init writes, and every example of
+// the handbook that imports "roundhouse". One PASS or FAIL line each.
 //
 //   node check.mjs ROOT TYPESCRIPT      (run.sh installs the compiler, and calls it)
 
-import { readFileSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, relative } from "node:path";
 
 const [root, compiler] = process.argv.slice(2);
 const ts = createRequire(import.meta.url)(compiler);
-const library = join(root, "scripts/library");
-const checked = [library, join(root, "workbench/bench/hooks")].flatMap((dir) =>
-  readdirSync(dir).filter((name) => name.endsWith(".ts")).map((name) => join(dir, name)));
+const folders = ["scripts/library", "scripts/starter/files", "workbench/bench/hooks"].map((folder) => join(root, folder));
+const checked = folders.flatMap((folder) => readdirSync(folder).filter((name) => name.endsWith(".ts")).map((name) => join(folder, name)));
 
-// An example stands in the library's folder, where what it imports is, and keeps its
-// lines: what is wrong with it is found in its page.
+// An example stands in the folder where what it imports is, and keeps its lines: what is
+// wrong with it is found in its page.
+const home = (code) => {
+  const imported = code.match(/from "\.\/(.*)"/)?.[1] ?? "";
+  return folders.find((folder) => existsSync(join(folder, `${imported}.ts`))) ?? folders[0];
+};
 const examples = new Map(), pages = new Map();
 for (const page of ["README.md", ...readdirSync(join(root, "workbench/docs")).map((name) => `workbench/docs/${name}`)]) {
   if (!page.endsWith(".md")) continue;
   const text = readFileSync(join(root, page), "utf8");
   for (const { 1: code, index } of text.matchAll(/^```ts\n(.*?)^```/gms)) {
-    if (!code.includes('from "roundhouse"')) continue; // a sketch of types
+    if (!/from "roundhouse(\/test)?"/.test(code)) continue; // a sketch of types
     const line = text.slice(0, index).split("\n").length;
-    const name = join(library, `${page.replaceAll("/", "-")}-${line}.ts`);
+    const name = join(home(code), `${page.replaceAll("/", "-")}-${line}.ts`);
     examples.set(name, "\n".repeat(line) + code);
     pages.set(name, `${page}, example of line ${line}`);
   }
