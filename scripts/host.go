@@ -3,6 +3,7 @@ package scripts
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,9 @@ type Options struct {
 	// Memory is the most that a machine may hold from call to call, in bytes, as far
 	// as it can be seen; 64 MiB.
 	Memory int
+	// Library has scripts that a Store finds where its folder has none of the name, and
+	// where there is no folder. Nil for none.
+	Library fs.FS
 	// Report is told by a Store what became of a script whose files changed. It must
 	// return quickly, and not ask the store or the script. nil for nobody.
 	Report func(Reload)

@@ -40,9 +40,14 @@ type Reload struct {
 	Err    error  // why there is none, and the old one stays; nil where there is
 }
 
-// Open opens a folder of scripts. Close the store when its instances are closed.
+// Open opens a folder of scripts. Close the store when its instances are closed. With a
+// library, the folder may come later, or be "" for none.
 func Open(root string, o Options) (*Store, error) {
 	folder, closer, err := OpenFolder(root)
+	if o.Library != nil && (root == "" || errors.Is(err, fs.ErrNotExist)) {
+		late := &lateFolder{dir: root}
+		folder, closer, err = late, late, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +111,91 @@ func (s *Store) Get(name string) (*Script, error) {
 	return script, nil
 }
 
+// Library lists the library's scripts, but for those whose names the folder has.
+func (s *Store) Library() ([]string, error) {
+	if s.host.options.Library == nil {
+		return nil, nil
+	}
+	files, err := fs.Glob(s.host.options.Library, "*.ts")
+	if err != nil {
+		return nil, fmt.Errorf("scripts: list the library: %w", err)
+	}
+	var list []string
+	for _, file := range files {
+		name := strings.TrimSuffix(file, ".ts")
+		if _, err := s.find(name); names.MatchString(name) && errors.Is(err, fs.ErrNotExist) {
+			list = append(list, name)
+		}
+	}
+	return list, nil
+}
+
+// home finds the file of a name, and the files that it may import: those of the folder,
+// or the library's.
+func (s *Store) home(name string) (from fs.FS, entry string, err error) {
+	entry, err = s.find(name)
+	if library := s.host.options.Library; library != nil && errors.Is(err, fs.ErrNotExist) {
+		if _, err := fs.Stat(library, name+".ts"); err == nil {
+			return library, name + ".ts", nil
+		}
+	}
+	return s.folder, entry, err
+}
+
+// lateFolder is a folder that may not be there yet.
+type lateFolder struct {
+	dir string
+
+	mu     sync.Mutex
+	folder fs.FS // nil before it was there
+	closer io.Closer
+}
+
+// now returns the folder.
+func (l *lateFolder) now() (fs.FS, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.folder != nil {
+		return l.folder, nil
+	}
+	if l.dir == "" {
+		return nil, fs.ErrNotExist
+	}
+	folder, closer, err := OpenFolder(l.dir)
+	if err == nil {
+		l.folder, l.closer = folder, closer
+	}
+	return folder, err
+}
+
+// Open implements fs.FS.
+func (l *lateFolder) Open(name string) (fs.File, error) {
+	folder, err := l.now()
+	if err != nil {
+		return nil, err
+	}
+	return folder.Open(name)
+}
+
+// Stat implements fs.StatFS: of what may be a pipe, nothing is opened.
+func (l *lateFolder) Stat(name string) (fs.FileInfo, error) {
+	folder, err := l.now()
+	if err != nil {
+		return nil, err
+	}
+	return fs.Stat(folder, name)
+}
+
+// Close implements io.Closer.
+func (l *lateFolder) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closer == nil {
+		return nil
+	}
+	return l.closer.Close()
+}
+
 // Broken is why the newest files of a script do not work; nil where they do.
 func (s *Script) Broken() error {
 	if s.follow == nil {
@@ -123,6 +213,9 @@ func (s *Store) Names() ([]string, error) { return s.list("") }
 func (s *Store) list(ending string) ([]string, error) {
 	found := map[string]bool{}
 	err := fs.WalkDir(s.folder, ".", func(file string, entry fs.DirEntry, err error) error {
+		if file == "." && s.host.options.Library != nil && errors.Is(err, fs.ErrNotExist) {
+			return fs.SkipAll // it may come yet
+		}
 		if err != nil {
 			return err
 		}
@@ -157,6 +250,9 @@ func (s *Store) find(name string) (string, error) {
 	}
 	switch len(found) {
 	case 0:
+		if s.root == "" {
+			return "", fmt.Errorf("scripts: there is no script %q, and no folder of scripts (scripts.dir): %w", name, fs.ErrNotExist)
+		}
 		return "", fmt.Errorf("scripts: there is no script %q: neither %s.ts nor %s.js is in %s: %w", name, name, name, s.root, fs.ErrNotExist)
 	case 1:
 		return found[0], nil
@@ -202,21 +298,21 @@ func (f *follower) look() {
 func (f *follower) refresh() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	entry, err := f.store.find(f.script.name)
+	from, entry, err := f.store.home(f.script.name)
 	if err != nil {
 		f.fail(err)
 		return err
 	}
-	if f.made != nil && f.made.entry == entry && f.made.fingerprint(f.store.folder) == f.seen {
+	if f.made != nil && f.made.entry == entry && f.made.fingerprint(from) == f.seen {
 		return f.err
 	}
-	version, made, err := f.store.host.load(f.store.ctx, f.store.folder, entry)
+	version, made, err := f.store.host.load(f.store.ctx, from, entry)
 	var busy *BusyError
 	if errors.As(err, &busy) || f.store.ctx.Err() != nil {
 		return err // and next time again
 	}
 	if f.made = made; made != nil {
-		f.seen = made.fingerprint(f.store.folder)
+		f.seen = made.fingerprint(from)
 	}
 	if err != nil {
 		f.fail(err)

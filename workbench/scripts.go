@@ -13,6 +13,7 @@ import (
 
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
 	"github.com/roundhouse-ai/roundhouse/scripts"
+	"github.com/roundhouse-ai/roundhouse/scripts/library"
 	"github.com/roundhouse-ai/roundhouse/scripts/starter"
 	"github.com/roundhouse-ai/roundhouse/workbench/term"
 )
@@ -26,13 +27,17 @@ func (a *App) scriptsDir() (string, error) {
 	return dir, nil
 }
 
-// openScripts opens the folder of scripts in force.
-func (a *App) openScripts() (*scripts.Store, error) {
+// openScripts opens the folder of scripts in force, and the library where shipped is set.
+func (a *App) openScripts(shipped bool) (*scripts.Store, error) {
 	dir, err := a.scriptsDir()
 	if err != nil {
 		return nil, err
 	}
-	store, err := scripts.Open(dir, scripts.Options{Memory: int(a.Config.Scripts.Memory)})
+	o := scripts.Options{Memory: int(a.Config.Scripts.Memory)}
+	if shipped {
+		o.Library = library.FS
+	}
+	store, err := scripts.Open(dir, o)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no folder of scripts at %s: `roundhouse scripts init` makes one, --dir names another", dir)
 	}
@@ -62,6 +67,7 @@ func (a *App) ScriptsInit() error {
 // scriptInfo is what a script says of itself.
 type scriptInfo struct {
 	Name     string      `json:"name"`
+	Library  bool        `json:"library,omitempty"` // it comes with the program
 	Says     string      `json:"says,omitempty"` // the name that it gives itself, where it is another
 	Digest   string      `json:"digest,omitempty"`
 	Priority int         `json:"priority"`
@@ -146,9 +152,10 @@ func paramText(p hook.Param) string {
 	}
 }
 
-// ScriptsList prints the scripts of the folder and what they say of themselves.
-func (a *App) ScriptsList(asJSON bool) (err error) {
-	store, err := a.openScripts()
+// ScriptsList prints the scripts of the folder, or those of the library, and what they
+// say of themselves.
+func (a *App) ScriptsList(ofLibrary, asJSON bool) (err error) {
+	store, err := a.openScripts(true)
 	if err != nil {
 		return err
 	}
@@ -157,15 +164,32 @@ func (a *App) ScriptsList(asJSON bool) (err error) {
 	if err != nil {
 		return err
 	}
-	all := make([]scriptInfo, len(names))
-	for i, name := range names {
-		all[i] = describe(store, name)
+	shipped, err := store.Library()
+	if err != nil {
+		return err
+	}
+	listed := names
+	if ofLibrary {
+		listed = shipped
+	}
+	all := []scriptInfo{}
+	for _, name := range listed {
+		s := describe(store, name)
+		s.Library = ofLibrary
+		all = append(all, s)
 	}
 	if asJSON {
 		return a.printJSON(all)
 	}
+	if len(names) == 0 && !ofLibrary {
+		fmt.Fprintln(a.Err, "there are no scripts of your own: `roundhouse scripts init` writes one to begin with")
+	}
+	if !ofLibrary {
+		defer func() {
+			fmt.Fprintf(a.Err, "with the program come %s: `roundhouse scripts list --library`\n", strings.Join(shipped, ", "))
+		}()
+	}
 	if len(all) == 0 {
-		fmt.Fprintln(a.Err, "there are no scripts in the folder: `roundhouse scripts init` writes one to begin with")
 		return nil
 	}
 	var rows [][]string
@@ -189,15 +213,16 @@ func (a *App) ScriptsList(asJSON bool) (err error) {
 	return term.Table(a.Out, []term.Column{{Name: "script"}, {Name: "parameter"}, {Name: "declares"}, {Name: "says"}}, rows)
 }
 
-// ScriptsCheck bundles and loads scripts, all of the folder where none is named;
+// ScriptsCheck bundles and loads scripts of the folder or the library, all of the folder
+// where none is named;
 // ErrFindings says that some cannot be used.
 func (a *App) ScriptsCheck(names []string, asJSON bool) (err error) {
-	store, err := a.openScripts()
+	all := len(names) == 0
+	store, err := a.openScripts(!all)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	all := len(names) == 0
 	if all {
 		if names, err = store.Names(); err != nil {
 			return err

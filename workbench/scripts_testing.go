@@ -30,7 +30,7 @@ const watchEvery = 300 * time.Millisecond
 func (a *App) ScriptsTest(ctx context.Context, o ScriptsTestOptions) (err error) {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	store, err := a.openScripts()
+	store, err := a.openScripts(false)
 	if err != nil {
 		return err
 	}

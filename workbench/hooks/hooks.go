@@ -24,6 +24,7 @@ import (
 
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
 	"github.com/roundhouse-ai/roundhouse/scripts"
+	"github.com/roundhouse-ai/roundhouse/scripts/library"
 	"github.com/roundhouse-ai/roundhouse/scripts/worker"
 )
 
@@ -125,10 +126,8 @@ func (o *Owner) opened() (*scripts.Store, error) {
 		return nil, errors.New("the server is shutting down: no script starts any more")
 	case o.store != nil:
 		return o.store, nil
-	case o.options.Dir == "":
-		return nil, fmt.Errorf("there is no folder of scripts: set scripts.dir: %w", fs.ErrNotExist)
 	}
-	store, err := scripts.Open(o.options.Dir, scripts.Options{Memory: o.options.Memory, Report: o.reloaded})
+	store, err := scripts.Open(o.options.Dir, scripts.Options{Memory: o.options.Memory, Library: library.FS, Report: o.reloaded})
 	if err != nil {
 		return nil, err
 	}
@@ -171,15 +170,18 @@ const listedNames = 20
 // listed says which scripts there are.
 func listed(store *scripts.Store) string {
 	names, err := store.Names()
-	switch {
-	case err != nil:
+	shipped, libraryErr := store.Library()
+	if err := errors.Join(err, libraryErr); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err.Error()
-	case len(names) == 0:
-		return "the folder has no scripts"
-	case len(names) > listedNames:
-		return fmt.Sprintf("there are %s and %d more", strings.Join(names[:listedNames], ", "), len(names)-listedNames)
 	}
-	return "there are " + strings.Join(names, ", ")
+	own := "none of your own"
+	switch {
+	case len(names) > listedNames:
+		own = fmt.Sprintf("%s and %d more", strings.Join(names[:listedNames], ", "), len(names)-listedNames)
+	case len(names) > 0:
+		own = strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("there are %s, and of the library %s", own, strings.Join(shipped, ", "))
 }
 
 // Ask is what a request asks for. Nothing in it is vouched for, but that sizes are

@@ -70,7 +70,7 @@ func TestNothingIsOpenedBeforeItIsAskedFor(t *testing.T) {
 	if set, err := o.Prepare(t.Context(), Ask{Scripts: []string{"a"}}); set == nil || err != nil {
 		t.Errorf("a folder that came later: %v", err)
 	}
-	if e := refused(t, owner(t, Options{}), Ask{Scripts: []string{"a"}}); e.Status != http.StatusNotFound || !strings.Contains(e.Error(), "scripts.dir") {
+	if e := refused(t, owner(t, Options{}), Ask{Scripts: []string{"a"}}); e.Status != http.StatusNotFound || !strings.Contains(e.Error(), "of the library ablate") {
 		t.Errorf("%v", e)
 	}
 }
@@ -272,5 +272,19 @@ func TestVectors(t *testing.T) {
 	}
 	if e := refused(t, o, Ask{Steer: json.RawMessage(`{"vectors":[{"name":"long","layer":1}]}`)}); e.Field != "steer.vectors.0" {
 		t.Errorf("%+v", e)
+	}
+}
+
+// Scripts and vectors of the library are found by their names without any folder.
+func TestTheLibraryNeedsNoFolder(t *testing.T) {
+	o := owner(t, Options{})
+	if set, err := o.Prepare(t.Context(), Ask{Scripts: []string{"watermark"}}); err != nil || set == nil {
+		t.Errorf("watermark: %v", err)
+	}
+	if e := refused(t, o, Ask{Scripts: []string{"nowhere"}}); e.Status != http.StatusNotFound || !strings.Contains(e.Error(), "of the library ablate") {
+		t.Errorf("a script that is nowhere: %v", e)
+	}
+	if v, err := newVectors("").find("cheer", 256); err != nil || len(v) != 256 {
+		t.Errorf("the vector of the library: %d values, %v", len(v), err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/roundhouse-ai/roundhouse/engine/safetensors"
+	"github.com/roundhouse-ai/roundhouse/scripts/library"
 )
 
 // vectors are the steering vectors of a folder, read when they are asked for and kept
@@ -62,8 +63,21 @@ func (v *vectors) find(name string, hidden int) ([]float32, error) {
 	if len(name) > maxVectorName || !vectorNames.MatchString(name) {
 		return nil, fmt.Errorf("there is no vector %.128q: names are made of a-z, 0-9, _, - and /", name)
 	}
+	values, err := v.findIn(name, hidden)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return values, err
+	}
+	file := "vectors/" + name + ".safetensors"
+	if info, statErr := fs.Stat(library.FS, file); statErr == nil {
+		return v.read(library.FS, info, name, file, "", hidden)
+	}
+	return nil, err
+}
+
+// findIn is find in the folder.
+func (v *vectors) findIn(name string, hidden int) ([]float32, error) {
 	if v.dir == "" {
-		return nil, fmt.Errorf("there is no vector %q: the server has no folder of vectors (scripts.vectors)", name)
+		return nil, fmt.Errorf("there is no vector %q: the server has no folder of vectors (scripts.vectors): %w", name, fs.ErrNotExist)
 	}
 	root, err := os.OpenRoot(v.dir)
 	if err != nil {
@@ -81,7 +95,7 @@ func (v *vectors) find(name string, hidden int) ([]float32, error) {
 		}
 		slash := strings.LastIndexByte(file, '/')
 		if slash < 0 {
-			return nil, fmt.Errorf("there is no vector %q: %s has no file for it: %s.safetensors", name, v.dir, file)
+			return nil, fmt.Errorf("there is no vector %q: %s has no file for it, %s.safetensors, nor has the library: %w", name, v.dir, file, fs.ErrNotExist)
 		}
 		file, tensor = file[:slash], name[slash+1:]
 	}

@@ -28,10 +28,13 @@ func (c *scriptsInitCmd) Run(e *environment) error {
 	return e.with((*workbench.App).ScriptsInit)
 }
 
-type scriptsListCmd struct{ jsonFlag }
+type scriptsListCmd struct {
+	Library bool `help:"Those that come with the program."`
+	jsonFlag
+}
 
 func (c *scriptsListCmd) Run(e *environment) error {
-	return e.with(func(a *workbench.App) error { return a.ScriptsList(c.JSON) })
+	return e.with(func(a *workbench.App) error { return a.ScriptsList(c.Library, c.JSON) })
 }
 
 type scriptsCheckCmd struct {
