@@ -134,7 +134,7 @@ __device__ void gate_up(const rh::ExpertsArgs &a, uint32_t rank, uint32_t index)
 // down gives a warp sixteen outputs of its rank's expert, or of its part of the
 // shared one, times the expert's weight.
 template <int bits>
-__device__ void down(const rh::ExpertsArgs &a, const uint8_t *slab, uint32_t width, float *parts, bool live) {
+__device__ void down(const rh::ExpertsArgs &a, const rh::Steered &steered, const uint8_t *slab, uint32_t width, float *parts, bool live) {
     const uint32_t row = blockIdx.y, lane = threadIdx.x % 32, warp = threadIdx.x / 32, rank = min(warp, a.k);
     const uint32_t spans = width / Strip<bits>::kSpan, first = warp - rank, step = rank < a.k ? 1 : kShared;
     Strip<bits> strip;
@@ -151,7 +151,6 @@ __device__ void down(const rh::ExpertsArgs &a, const uint8_t *slab, uint32_t wid
         if (rank < a.k) {
             factor = a.stage == 1 ? 0.0f : a.weights[uint64_t(row) * a.k + rank];
         } else {
-            const rh::Steered steered(a.steer, a.steer_stride, a.row[row].steer);
             const float gate = 1.0f / (1.0f + expf(-a.gate[row])) * (1.0f + steered.head.gate);
             factor = a.stage == 1 ? 1.0f : a.stage == 2 ? 0.0f : gate;
         }
@@ -194,6 +193,10 @@ RH_KERNEL(rh_experts_down, rh::ExpertsArgs, 80, 576) {
     const uint8_t *slab = a.shared_down + uint64_t(blockIdx.x) * a.shared_down_stride;
     const bool filled = a.row[row].slot >= 0;
     bool live = filled;
+    const uint32_t n = blockIdx.x * rh::slab::kRows + threadIdx.x;
+    // Steering lies where nothing else of the step has been: it comes while others run.
+    const rh::Steered steered(a.steer, a.steer_stride, a.row[row].steer);
+    if (steered.bias && threadIdx.x == 0) rh::ptx::prefetch(steered.bias + 2 * a.experts + n);
     if (warp < a.k) {
         const int32_t id = filled ? __ldcg(a.chosen + uint64_t(row) * a.k + warp) : -1;
         live = id >= 0;
@@ -202,14 +205,13 @@ RH_KERNEL(rh_experts_down, rh::ExpertsArgs, 80, 576) {
         slab = a.down + uint64_t(live ? id : 0) * a.down_bytes + uint64_t(blockIdx.x) * a.down_stride;
     }
     if (bits == 4) {
-        down<4>(a, slab, width, parts[warp], live);
+        down<4>(a, steered, slab, width, parts[warp], live);
     } else if (bits == 8) {
-        down<8>(a, slab, width, parts[warp], live);
+        down<8>(a, steered, slab, width, parts[warp], live);
     } else {
-        down<16>(a, slab, width, parts[warp], live);
+        down<16>(a, steered, slab, width, parts[warp], live);
     }
     __syncthreads();
-    const uint32_t n = blockIdx.x * rh::slab::kRows + threadIdx.x;
     if (!filled || threadIdx.x >= rh::slab::kRows || n >= a.hidden) return;
     float sum = 0.0f;
     for (uint32_t i = 0; i < a.k + kShared; ++i) sum += parts[i][threadIdx.x];
@@ -218,7 +220,6 @@ RH_KERNEL(rh_experts_down, rh::ExpertsArgs, 80, 576) {
         out = sum;
         return;
     }
-    const rh::Steered steered(a.steer, a.steer_stride, a.row[row].steer);
     float x = out + sum;
     if (steered.head.flags & rh::kSteerVector) x += steered.head.strength * steered.bias[2 * a.experts + n];
     out = x;

@@ -320,6 +320,7 @@ RH_STORE(__stwb)
 RH_STORE(__stwt)
 inline size_t __cvta_generic_to_shared(const void *p) { return size_t(p); }
 inline size_t __cvta_generic_to_global(const void *p) { return size_t(p); }
+inline size_t __cvta_generic_to_global(const void *p) { return size_t(p); }
 inline void *__cvta_shared_to_generic(size_t p) { return reinterpret_cast<void *>(p); }
 
 // Numbers. settle keeps a rounded result from being drawn into a fused one.

@@ -25,6 +25,11 @@ __device__ __forceinline__ void grid_release() {
 #endif
 }
 
+// prefetch brings the line of an address in global memory closer.
+__device__ __forceinline__ void prefetch(const void *p) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(p)));
+}
+
 // mma_f16 is mma.m16n8k16: c += a b, fp16 products summed in fp32. With g = lane/4
 // and t = lane%4, a holds rows g and g+8 of columns 2t, 2t+1, then both rows of
 // 2t+8, 2t+9; b column g of rows 2t, 2t+1, then 2t+8, 2t+9; c columns 2t, 2t+1 of row
