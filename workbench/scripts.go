@@ -68,7 +68,7 @@ func (a *App) ScriptsInit() error {
 type scriptInfo struct {
 	Name     string      `json:"name"`
 	Library  bool        `json:"library,omitempty"` // it comes with the program
-	Says     string      `json:"says,omitempty"` // the name that it gives itself, where it is another
+	Says     string      `json:"says,omitempty"`    // the name that it gives itself, where it is another
 	Digest   string      `json:"digest,omitempty"`
 	Priority int         `json:"priority"`
 	Lag      int         `json:"lag,omitempty"`
