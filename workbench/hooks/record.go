@@ -3,6 +3,7 @@ package hooks
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -97,8 +98,11 @@ type taped struct {
 // Close implements hook.Hook.
 func (t *taped) Close() {
 	t.Recorder.Close()
-	err := errors.Join(t.Err(), t.file.Close())
-	t.set.recorded(t.told, err)
+	err := t.Err()
+	if at, seekErr := t.file.Seek(0, io.SeekCurrent); seekErr == nil && at == 0 {
+		err = errors.Join(errors.New("the script did not start, and the empty file was removed"), os.Remove(t.file.Name()))
+	}
+	t.set.recorded(t.told, errors.Join(err, t.file.Close()))
 }
 
 // recorded tells of a recording.
