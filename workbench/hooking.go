@@ -21,9 +21,16 @@ func (a *App) hooks(hub *events.Hub) (*hooks.Owner, error) {
 	o := hooks.Options{
 		Dir: a.Config.ScriptsDir(os.Environ()), Vectors: a.vectorsDir(), Use: s.Use, Budget: time.Duration(s.Budget),
 		Memory: int(s.Memory), Inline: s.Inline, InlineMemory: int(s.InlineMemory), Publish: hub.Publish,
+		Record: s.Record,
 	}
-	if s.OnError == hook.Fail.String() {
+	// A recording in which a script was late, or failed, is none of what it does: unless the
+	// settings say otherwise, no budget holds, and the first failure ends the choice.
+	unsaid := func(setting string) bool { return s.Record != "" && a.Config.Origin(setting).Source == "default" }
+	if s.OnError == hook.Fail.String() || unsaid("scripts.on_error") {
 		o.OnError = hook.Fail
+	}
+	if unsaid("scripts.budget") {
+		o.Budget = 0
 	}
 	owner := hooks.New(o)
 	if err := owner.Check(); err != nil {

@@ -74,6 +74,7 @@ type Scripts struct {
 	Use          []string `toml:"use" help:"Scripts that every request has beside those that it names."`
 	Budget       Duration `toml:"budget" help:"How long a script may take for a token; 0s for as long as it wants."`
 	OnError      string   `toml:"on_error" help:"\"disable\": a script that fails three tokens in a row is switched off; \"fail\": the first failure ends its request."`
+	Record       string   `toml:"record" help:"File for a recording of each choice of a script, to test scripts with: the first free one of FILE, FILE-2, ... Unless they are set, budget is then 0s and on_error \"fail\"."`
 	Memory       Size     `toml:"memory" help:"Most memory that a script of the folder may hold, as far as it can be seen."`
 	Inline       bool     `toml:"inline" help:"Let requests bring scripts as source, which run in a process of their own."`
 	InlineMemory Size     `toml:"inline_memory" help:"Most memory of such a process."`

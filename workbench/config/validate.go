@@ -78,6 +78,7 @@ var checks = map[string]func(*Config) error{
 	},
 	"scripts.budget":        func(c *Config) error { return between(c.Scripts.Budget, 0, time.Second) },
 	"scripts.on_error":      func(c *Config) error { return oneOf(c.Scripts.OnError, "disable", "fail") },
+	"scripts.record":        func(c *Config) error { return printable(c.Scripts.Record, 4096) },
 	"scripts.memory":        func(c *Config) error { return within(int(c.Scripts.Memory), 1<<20, 4<<30) },
 	"scripts.inline":        func(*Config) error { return nil }, // both values are possible
 	"scripts.inline_memory": func(c *Config) error { return within(int(c.Scripts.InlineMemory), 64<<20, 16<<30) },

@@ -69,8 +69,11 @@ func New(log *slog.Logger) *Hub {
 // must not be changed later.
 func (h *Hub) Publish(kind, request string, data any) {
 	level := slog.LevelDebug
-	if strings.HasSuffix(kind, "_fault") {
+	switch {
+	case strings.HasSuffix(kind, "_fault"):
 		level = slog.LevelWarn
+	case strings.HasSuffix(kind, "_recorded"): // whoever asked for it looks for the file
+		level = slog.LevelInfo
 	}
 	if h.log.Enabled(context.Background(), level) {
 		text, err := json.Marshal(data)

@@ -40,6 +40,9 @@ type Options struct {
 	Inline       bool
 	InlineMemory int      // most bytes of such a script's process; 0 for the default of package worker
 	Worker       []string // command of such a process; nil for the program itself
+	// Record is the file that choices of scripts are recorded in, one a script and choice
+	// (see hook.Recorder): the first free one of name, name-2, ...; "" for none.
+	Record string
 	// Publish is told what scripts log and emit, how they fail, and how they are
 	// reloaded. It must return quickly. Nil for nobody.
 	Publish func(kind, request string, data any)
@@ -47,9 +50,10 @@ type Options struct {
 
 // Owner owns what hooks are made of. It is safe for concurrent use.
 type Owner struct {
-	options Options
-	vectors *vectors
-	workers *worker.Host
+	options    Options
+	vectors    *vectors
+	workers    *worker.Host
+	recordings recordings
 
 	mu        sync.Mutex
 	store     *scripts.Store // nil before the first script is asked for
@@ -63,7 +67,8 @@ func New(o Options) *Owner {
 	if o.Publish == nil {
 		o.Publish = func(string, string, any) {}
 	}
-	return &Owner{options: o, vectors: newVectors(o.Vectors), workers: worker.New(worker.Options{Command: o.Worker, Memory: o.InlineMemory})}
+	return &Owner{options: o, vectors: newVectors(o.Vectors), workers: worker.New(worker.Options{Command: o.Worker, Memory: o.InlineMemory}),
+		recordings: recordings{file: o.Record}}
 }
 
 // SetModel says which model the hooks serve from now on.
@@ -80,8 +85,11 @@ func (o *Owner) serves() (hook.Model, hook.Tokenizer) {
 }
 
 // Check says whether the scripts that every request has are there, work, and need no
-// parameters.
+// parameters, and whether recordings have a folder.
 func (o *Owner) Check() error {
+	if err := o.recordings.check(); err != nil {
+		return err
+	}
 	for _, name := range o.options.Use {
 		script, err := o.script(name)
 		if err == nil {

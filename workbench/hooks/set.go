@@ -173,14 +173,14 @@ func (s *Set) start(ctx context.Context, env scripts.Env, choice, first int) (li
 	env.Request.Choice = choice
 	for _, p := range s.parts {
 		env.Params = p.params
-		h, err := p.script.Start(ctx, env)
+		h, outer, err := s.record(env, Recorded{Hook: p.name, Choice: first + choice}, func(env scripts.Env) (hook.Hook, error) { return p.script.Start(ctx, env) })
 		if err != nil {
 			for _, other := range list {
 				other.Close()
 			}
 			return nil, refuse(fmt.Errorf("start the script %s: %w", p.name, err), "params")
 		}
-		list, served = append(list, h), append(served, &server{p.name, p.script.Info().Digest, h})
+		list, served = append(list, outer), append(served, &server{p.name, p.script.Info().Digest, h})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,8 +5,10 @@
 package library
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -47,6 +49,13 @@ type run struct {
 	prompt  string
 	request engine.Request
 	beside  hook.Hook // another hook; nil for none
+	record  *tape     // what it is recorded on; nil for none
+}
+
+// tape is what a script is recorded on.
+type tape struct {
+	bytes.Buffer
+	edits []string // that it made, in words
 }
 
 // outcome is what came of it.
@@ -99,7 +108,11 @@ func (r run) try(t *testing.T) (o outcome, err error) {
 		req.Hooks = &engine.Hooking{
 			OnError: hook.Fail,
 			Start: func(uint32) ([]hook.Hook, error) {
-				i, err := script.Start(scripts.Env{Params: r.params, Model: m.HookModel(), Tokenizer: m.HookTokenizer(), Vectors: r.vectors})
+				env := scripts.Env{Params: r.params, Model: m.HookModel(), Tokenizer: m.HookTokenizer(), Vectors: r.vectors}
+				if r.record != nil {
+					return r.recorded(script, env)
+				}
+				i, err := script.Start(env)
 				if err != nil {
 					return nil, err
 				}
@@ -136,6 +149,34 @@ func (r run) try(t *testing.T) (o outcome, err error) {
 func evidence(t *testing.T, script, what string, value float64, unit, relation string, bound float64) {
 	t.Helper()
 	t.Logf("evidence: library %s, %s: %.4g %s %s %g", script, what, value, unit, relation, bound)
+}
+
+// taped is a hook that is recorded.
+type taped struct {
+	*hook.Recorder
+	tape *tape
+}
+
+func (h taped) Logits(call *hook.Call, l *hook.Logits) error {
+	err := h.Recorder.Logits(call, l)
+	h.tape.edits = append(h.tape.edits, edits(call.Position, call.Attempt, l.List(), l.Values()))
+	return err
+}
+
+// edits are what a script made of a row, in words.
+func edits(position, attempt int, list []hook.Edit, values hook.Values) string {
+	return fmt.Sprintf("%d/%d %v %v", position, attempt, list, values.All())
+}
+
+// recorded starts a script that is recorded.
+func (r run) recorded(script *scripts.Script, env scripts.Env) ([]hook.Hook, error) {
+	spelling := hook.NewSpelling(env.Tokenizer)
+	env.Tokenizer = spelling
+	i, err := script.Start(env)
+	if err != nil {
+		return nil, err
+	}
+	return []hook.Hook{taped{hook.NewRecorder(r.record, hook.Recording{Model: env.Model, Params: env.Params}, spelling, i), r.record}}, nil
 }
 
 // numbers are those that a script told under a name, by position.

@@ -75,6 +75,7 @@ type serverFlags struct {
 type scriptFlags struct {
 	Script  []string `setting:"scripts.use" placeholder:"NAME" help:"Script that every answer has; may be repeated."`
 	Scripts string   `setting:"scripts.dir" placeholder:"DIR" complete:"DIR" help:"Folder of scripts (default: scripts beside the user's configuration file)."`
+	Record  string   `name:"record-hooks" setting:"scripts.record" placeholder:"FILE" complete:"FILE" help:"Record each choice of a script, for its tests: in FILE, then FILE-2, FILE-3; no file is written over."`
 }
 
 type serveCmd struct {
