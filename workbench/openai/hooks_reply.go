@@ -13,6 +13,7 @@ type HookUse struct {
 	StopHook    string       `json:"stop_hook,omitempty"` // what a hook ended the choice for
 	Synchronous bool         `json:"synchronous,omitempty"`
 	Undrafted   bool         `json:"undrafted,omitempty"`
+	Uncaptured  bool         `json:"uncaptured,omitempty"` // hooks looked into the forward pass, which ran phase by phase
 	Scripts     []ScriptUse  `json:"scripts,omitempty"`
 	Hooks       []hook.Usage `json:"hooks,omitempty"` // where asked for
 }
@@ -135,7 +136,7 @@ func (h *hooked) report(e Extension) *Extension {
 // says whether what each hook cost is wanted.
 func (h *hooked) use(usage bool) (all *HookUse, each []ChoiceUse) {
 	for k, r := range h.results {
-		u := HookUse{Degraded: r.Hooks.Degraded, StopHook: r.StopHook, Synchronous: r.Hooks.Synchronous, Undrafted: r.Hooks.Undrafted, Scripts: h.set.Scripts(k)}
+		u := HookUse{Degraded: r.Hooks.Degraded, StopHook: r.StopHook, Synchronous: r.Hooks.Synchronous, Undrafted: r.Hooks.Undrafted, Uncaptured: r.Hooks.Uncaptured, Scripts: h.set.Scripts(k)}
 		if usage {
 			u.Hooks = r.Hooks.Hooks
 		}
@@ -147,7 +148,7 @@ func (h *hooked) use(usage bool) (all *HookUse, each []ChoiceUse) {
 	all = &HookUse{}
 	for _, u := range each {
 		all.Degraded += u.Degraded
-		all.Synchronous, all.Undrafted = all.Synchronous || u.Synchronous, all.Undrafted || u.Undrafted
+		all.Synchronous, all.Undrafted, all.Uncaptured = all.Synchronous || u.Synchronous, all.Undrafted || u.Undrafted, all.Uncaptured || u.Uncaptured
 	}
 	return all, each
 }
