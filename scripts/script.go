@@ -14,7 +14,7 @@
 // What a script sees is one table (see kinds), which roundhouse.d.ts is made of.
 package scripts
 
-//go:generate go run ./internal/gen roundhouse.d.ts
+//go:generate go run ./internal/gen roundhouse.d.ts ../workbench/docs/script-api.md
 
 import (
 	"context"

@@ -471,6 +471,10 @@ func TestDeclarations(t *testing.T) {
 	if err != nil || string(written) != Declarations() {
 		t.Errorf("roundhouse.d.ts is not what the table says (%v): run go generate ./scripts", err)
 	}
+	page, err := os.ReadFile("../workbench/docs/script-api.md")
+	if err != nil || string(page) != Reference() {
+		t.Errorf("workbench/docs/script-api.md is not what the table says (%v): run go generate ./scripts", err)
+	}
 	for _, k := range kinds() {
 		for _, m := range k.members {
 			made := 0

@@ -55,7 +55,7 @@ func (a *App) watchTests(ctx context.Context, store *scripts.Store, o ScriptsTes
 		now, err := a.testScripts(ctx, store, o, options)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // whoever watched has had enough
 		case errors.Is(err, errNoTests):
 			fmt.Fprintln(a.Err, err)
 		case err != nil && !errors.Is(err, ErrFindings):

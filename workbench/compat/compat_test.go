@@ -139,7 +139,9 @@ func settings(prefix string, of reflect.Type) (list []string) {
 }
 
 // A file that was read is read by later versions.
-func TestConfig1(t *testing.T) { keeps(t, "config-1.txt", settings("", reflect.TypeOf(config.Config{}))) }
+func TestConfig1(t *testing.T) {
+	keeps(t, "config-1.txt", settings("", reflect.TypeOf(config.Config{})))
+}
 
 // A recording of version 1 is read for ever, and fields that later versions add are
 // passed over.

@@ -1,4 +1,4 @@
-// Command gen writes roundhouse.d.ts.
+// Command gen writes roundhouse.d.ts, and the page of the handbook.
 package main
 
 import (
@@ -9,10 +9,12 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		log.Fatal("usage: gen FILE")
+	if len(os.Args) != 3 {
+		log.Fatal("usage: gen TYPES PAGE")
 	}
-	if err := os.WriteFile(os.Args[1], []byte(scripts.Declarations()), 0o644); err != nil {
-		log.Fatal(err)
+	for i, text := range []string{scripts.Declarations(), scripts.Reference()} {
+		if err := os.WriteFile(os.Args[i+1], []byte(text), 0o644); err != nil {
+			log.Fatal(err)
+		}
 	}
 }
