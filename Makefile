@@ -58,8 +58,9 @@ cross: ## compile for every platform of a release
 	  GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -trimpath -o /dev/null ./workbench/cmd/roundhouse; \
 	done
 
-tour: build ## run the tour of README.md as it is written
+tour: build ## run the tours of README.md and of hooks-in-ten-minutes.md as they are written
 	@$(HOUSE) tour README.md
+	@$(HOUSE) tour workbench/docs/hooks-in-ten-minutes.md
 
 conformance: build ## real clients against the server, tsc over the scripts (needs python3 and npm)
 	@bash workbench/conformance/run.sh

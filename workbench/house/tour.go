@@ -41,8 +41,8 @@ func stops(page string) ([]stop, error) {
 			all = append(all, stop{command: line[2:]})
 		case len(all) == 0:
 			return nil, fmt.Errorf("a console block starts with %q instead of a command", line)
-		case strings.HasPrefix(line, "> ") && len(all[len(all)-1].prints) == 0:
-			all[len(all)-1].command += "\n" + line[2:]
+		case strings.HasPrefix(line+" ", "> ") && len(all[len(all)-1].prints) == 0:
+			all[len(all)-1].command += "\n" + strings.TrimPrefix(line[1:], " ")
 		default:
 			all[len(all)-1].prints = append(all[len(all)-1].prints, line)
 		}
