@@ -1,12 +1,17 @@
 package scripts
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/roundhouse-ai/roundhouse/engine/hook"
+	"github.com/roundhouse-ai/roundhouse/scripts/rehearse"
 )
 
 // tested runs a test file of a folder.
@@ -245,6 +250,61 @@ test("another", () => { expect(run(subject).ids).toEqual([0]); });`
 		if n := len(r.Tests[0].Problem); n > 2000 || time.Since(began) > 20*time.Second {
 			t.Errorf("%s: %d bytes after %v", name, n, time.Since(began))
 		}
+	}
+}
+
+// What was recorded is replayed, with the parameters of then or with others.
+func TestReplay(t *testing.T) {
+	h := NewHost(Options{})
+	defer h.Close()
+	script, err := h.Load(t.Context(), files("subject.ts", subject), "subject.ts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	params := map[string]any{"mode": "text"}
+	vocabulary := rehearse.Vocabulary{"a", "b", "c", "d", "e", "f", "g", "h"}
+	spelling := hook.NewSpelling(vocabulary)
+	request := hook.Request{ID: "r7", MaxTokens: 3, Choices: 1}
+	instance, err := script.Start(Env{Params: params, Model: model, Request: request, Tokenizer: spelling})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file bytes.Buffer
+	row := hook.Plain{0, 1, 2, 3, 4, 5, 6, -9}
+	rows := make([]rehearse.Row, 3)
+	for i := range rows {
+		token := int32(i + 2)
+		rows[i] = rehearse.Row{Entry: row, Model: row, Drawn: &token}
+	}
+	scene := &rehearse.Scene{Model: model, Prompt: []int32{1}, Rows: rehearse.Made(rows), Text: func(id int32) string { return vocabulary[id] }}
+	head := hook.Recording{Model: model, Params: params, Request: request, Now: time.Unix(7, 0)}
+	if _, err := scene.Play(t.Context(), hook.NewRecorder(&file, head, spelling, instance)); err != nil {
+		t.Fatal(err)
+	}
+	test := `import { test, expect, replay } from "roundhouse/test";
+import subject from "../subject";
+test("as it was", () => {
+  const r = replay(subject, "calm.jsonl");
+  expect(r.ids).toEqual([2, 3, 4]);
+  expect([r.recorded, r.text, r.reason, r.prompt]).toEqual([r.ids, "cde", "length", [1]]);
+  expect(r.log[0]).toBe("1 c " + Math.log(Math.exp(2) / (1 + Math.E + Math.E ** 2 + Math.E ** 3 + Math.E ** 4 + Math.E ** 5 + Math.E ** 6)).toFixed(2) + " ab");
+});
+test("with others", () => {
+  const r = replay(subject, "./calm.jsonl", { mode: "edits" });
+  expect(r.ids).toEqual([2, 6, 4]); // 3 is banned, 6 is the best of the rest
+  expect(r.recorded).toEqual([2, 3, 4]);
+  expect(replay(subject, "calm.jsonl", { mode: "know" }).log[0]).toContain('"id":"r7"');
+  expect(replay(subject, "calm.jsonl", { mode: "know" }).log[0]).toContain("small 8 [7] 3 7000");
+  expect(replay(subject, "calm.jsonl", { mode: "stop" }).ids).toEqual([2, 3]);
+});
+test("what it cannot follow", () => {
+  expect(() => replay(subject, "calm.jsonl", { mode: "back" })).toThrow("cannot be followed further");
+  expect(() => replay(subject, "calm.jsonl", { mode: "inject" })).toThrow('does not hold the ids of "bb"');
+  expect(() => replay(subject, "calm.jsonl", { mode: "prompt" })).toThrow("3 tokens now and had 1");
+});`
+	r := h.Test(t.Context(), files("subject.ts", subject, "in/a.test.ts", test, "in/calm.jsonl", file.String()), "in/a.test.ts", TestOptions{})
+	if r.Failed() > 0 || len(r.Tests) != 3 || !slices.Contains(r.Looked, "in/calm.jsonl") {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -7,8 +7,9 @@ package library
 
 import "embed"
 
-// FS holds the scripts, name.ts each, and below vectors the steering vectors that they
-// are shown with: name.safetensors with one tensor, "vector".
+// FS holds the scripts, name.ts each, with tests of some, name.test.ts, and below vectors
+// the steering vectors that they are shown with: name.safetensors with one tensor,
+// "vector".
 //
 //go:embed *.ts vectors/*.safetensors
 var FS embed.FS

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +17,16 @@ import (
 	"github.com/roundhouse-ai/roundhouse/scripts/library"
 	"github.com/roundhouse-ai/roundhouse/workbench/docs"
 )
+
+// scriptFiles are the files of scripts, without their tests.
+func scriptFiles(t *testing.T) []string {
+	t.Helper()
+	files, err := fs.Glob(library.FS, "*.ts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, ".test.ts") })
+}
 
 // Copied into a folder, every file is a script that a store finds by its name, says
 // what it is for, and describes parameters that have defaults and bounds.
@@ -30,9 +41,9 @@ func TestCopiedScriptsAreFound(t *testing.T) {
 	}
 	defer store.Close()
 	names, err := store.Names()
-	files, globErr := fs.Glob(library.FS, "*.ts")
-	if err != nil || globErr != nil || len(names) != len(files) || len(names) == 0 {
-		t.Fatalf("the store finds %v of %v: %v, %v", names, files, err, globErr)
+	files := scriptFiles(t)
+	if err != nil || len(names) != len(files) || len(names) == 0 {
+		t.Fatalf("the store finds %v of %v: %v", names, files, err)
 	}
 	for _, name := range names {
 		text, err := fs.ReadFile(library.FS, name+".ts")
@@ -67,11 +78,7 @@ func TestHandbookTellsOfEachScript(t *testing.T) {
 	}
 	row := regexp.MustCompile("(?m)^\\| `([a-z]+)` \\|")
 	request := regexp.MustCompile("(?s)```json\n(.*?)```")
-	files, err := fs.Glob(library.FS, "*.ts")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
+	for _, file := range scriptFiles(t) {
 		name := strings.TrimSuffix(file, ".ts")
 		script, err := host.Load(t.Context(), library.FS, file)
 		if err != nil {
