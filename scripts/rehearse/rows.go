@@ -80,7 +80,7 @@ func (r *recorded) Take(position int) (*Row, error) {
 	steps := r.at[position]
 	if len(steps) == 0 {
 		if r.left > 0 {
-			return nil, fmt.Errorf("the recording has no further token at position %d: others were taken back then than now, and it cannot be followed", position)
+			return nil, fmt.Errorf("the recording has no further token at position %d: others were taken back then than now, and it cannot be followed further", position)
 		}
 		return nil, nil
 	}
