@@ -58,9 +58,10 @@ cross: ## compile for every platform of a release
 	  GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -trimpath -o /dev/null ./workbench/cmd/roundhouse; \
 	done
 
-tour: build ## run the tours of README.md and of hooks-in-ten-minutes.md as they are written
-	@$(HOUSE) tour README.md
-	@$(HOUSE) tour workbench/docs/hooks-in-ten-minutes.md
+TOURS := README.md workbench/docs/hooks-in-ten-minutes.md workbench/docs/scripts-testing.md
+
+tour: build ## run the tours of README.md and of pages of the handbook as they are written
+	@for page in $(TOURS); do $(HOUSE) tour $$page; done
 
 conformance: build ## real clients against the server, tsc over the scripts (needs python3 and npm)
 	@bash workbench/conformance/run.sh

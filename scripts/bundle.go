@@ -106,7 +106,9 @@ func (r *resolver) build(ctx context.Context, entry string) (*bundle, error) {
 		Target:      api.ES2022,
 		// A power or shift of a big integer is one instruction without end, and a spread
 		// of a long text into an object: as a loop it can be interrupted.
-		Supported:     map[string]bool{"bigint": false, "top-level-await": false, "dynamic-import": false, "object-rest-spread": false},
+		// Literals with \p{..} become calls of RegExp, which say that goja does not know them.
+		Supported: map[string]bool{"bigint": false, "top-level-await": false, "dynamic-import": false, "object-rest-spread": false,
+			"regexp-unicode-property-escapes": false},
 		Sourcemap:     api.SourceMapExternal,
 		LegalComments: api.LegalCommentsNone,
 		LogLevel:      api.LogLevelSilent,

@@ -2,6 +2,7 @@ package scripts
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/dop251/goja"
 
@@ -156,7 +157,26 @@ func (v *vm) fenceRegExps(global, proto *goja.Object) {
 		if len(args) > 0 {
 			args[0] = v.pattern(args[0])
 		}
+		if len(args) > 1 && !goja.IsUndefined(args[1]) {
+			args[1] = v.plainText(args[1], maxPattern)
+			v.properties(args[0].String(), args[1].String())
+		}
 	})
+}
+
+// properties refuses classes such as \p{L}, which goja takes and then never matches.
+func (v *vm) properties(pattern, flags string) {
+	if !strings.ContainsRune(flags, 'u') {
+		return // two letters like others
+	}
+	for i := 0; i+1 < len(pattern); i++ {
+		if pattern[i] != '\\' {
+			continue
+		}
+		if i++; pattern[i] == 'p' || pattern[i] == 'P' {
+			v.throw(faultf(hook.BadValue, `regular expressions here do not know \%c{..}: write the characters, such as [A-Za-z\u00C0-\u024F]`, pattern[i]))
+		}
+	}
 }
 
 // nesting is how deep the brackets of a text are nested, those in texts not counted.

@@ -230,6 +230,8 @@ func TestFaults(t *testing.T) {
 		`new Function("return 1")()`:           "exception",
 		`(() => {}).constructor("return 1")()`: "exception",
 		`l.add(l, 2)`:                          "bad_value",
+		`/^\p{L}$/u.test("a")`:                 "bad_value",
+		`new RegExp("[\\P{Lu}]", "gu")`:        "bad_value",
 	} {
 		if f := fault(t, handler); f.Kind.String() != want || f.Hook != "test" || f.Event != "logits" || f.Position != 3 {
 			t.Errorf("%s: %v, want %s", handler, f, want)

@@ -60,6 +60,7 @@ type link struct {
 	spec    Spec
 	lag     int
 	budget  time.Duration
+	warm    Events // those that it has been called for
 	steer   *Steering
 	seen    int       // changes of steer that versions have
 	version []version // by position
@@ -185,6 +186,7 @@ func (c *Chain) close(call *Call, err error) error {
 	if budget := call.Budget(); err == nil && budget > 0 && busy > budget {
 		err = overBudget(busy, budget) // its answer came late, and is ignored
 	}
+	l.warm |= call.Event
 	return err
 }
 
@@ -361,21 +363,24 @@ func (c *Chain) Logits(at At, entry, model Source, beside ...Source) (Verdict, e
 		}
 		own := NewEdits(c.options.Tokens)
 		own.others = len(others)
+		both := all
 		_, ok, err := c.call(l, OnLogits, at, func(call *Call) error {
 			reads.bind(call)
 			for _, r := range others {
 				r.bind(call)
 			}
 			own.check = call.Usable
-			if err := l.Logits(call, &Logits{own, reads, others}); err != nil {
-				return err
+			err := l.Logits(call, &Logits{own, reads, others})
+			if err == nil {
+				both, err = all.behind(own)
 			}
-			return all.behind(own)
+			return err
 		})
 		if err != nil {
 			return Verdict{}, err
 		}
 		if ok {
+			all = both
 			l.usage.Edits += len(own.list)
 			if !own.Empty() {
 				l.edited = c.turn

@@ -239,7 +239,7 @@ func TestLostIsOffAtOnce(t *testing.T) {
 }
 
 func TestBudget(t *testing.T) {
-	slow := func(*Call, *Logits) error { time.Sleep(5 * time.Millisecond); return nil }
+	slow := func(_ *Call, l *Logits) error { time.Sleep(5 * time.Millisecond); return l.Ban([]int32{3}) }
 	waits := Waiting{Plain{1, 2, 3, 4, 5, 6, 7, 8}, 5 * time.Millisecond}
 	for name, c := range map[string]struct {
 		budget time.Duration
@@ -254,11 +254,12 @@ func TestBudget(t *testing.T) {
 		}, 0},
 	} {
 		r := start(t, Options{Budget: c.budget}, &fake{logits: c.logits})
-		if _, err := r.Logits(At{Position: 3}, waits, waits); err != nil {
+		v, err := r.Logits(At{Position: 3}, waits, waits)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if u := r.Report().Hooks[0]; u.Faults["over_budget"] != c.faults {
-			t.Errorf("%s: %+v", name, u)
+		if u := r.Report().Hooks[0]; u.Faults["over_budget"] != c.faults || v.Edits != nil && c.faults > 0 {
+			t.Errorf("%s: %+v, %+v: an answer that comes late is ignored", name, u, v.Edits)
 		}
 	}
 }

@@ -186,10 +186,10 @@ func (e *Edits) record(edit Edit) error {
 
 // behind puts the edits of a hook of lower priority behind these: its transforms
 // come later, its settings count where there are none. It refuses what would leave
-// nothing to draw, and then changes nothing.
-func (e *Edits) behind(other *Edits) error {
+// nothing to draw. It changes neither of the two.
+func (e *Edits) behind(other *Edits) (*Edits, error) {
 	if other.Empty() {
-		return nil
+		return e, nil
 	}
 	both := Edits{tokens: e.tokens, list: append(e.list[:len(e.list):len(e.list)], other.list...), values: e.values}
 	for s := range settings {
@@ -199,9 +199,8 @@ func (e *Edits) behind(other *Edits) error {
 	}
 	folded, err := both.Fold()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	both.folded = folded
-	*e = both
-	return nil
+	return &both, nil
 }

@@ -5,7 +5,11 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -49,5 +53,26 @@ export default script({ api: 1, hooks: () => ({ logits(l) { l.ban(3); } }) });`)
 	}
 	if help, err := exec.Command(program, "--help").Output(); err != nil || strings.Contains(string(help), worker.Verb) {
 		t.Errorf("--help: %v\n%s", err, help)
+	}
+}
+
+// Where the configuration lets them, requests bring scripts as source.
+func TestServeWithInlineScripts(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "roundhouse.toml")
+	if err := os.WriteFile(file, []byte("[scripts]\ninline = true\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, "serve", "--listen", "127.0.0.1:0", "--config", file)
+	p.ready()
+	body := `{"model": "demo", "prompt": "Once upon", "max_tokens": 4, "roundhouse": {"return": ["hooks"], "source": {"text":
+		"import { script } from 'roundhouse'; export default script({ api: 1, budget: 200, hooks: () => ({ logits(l) { l.only(5); } }) });"}}}`
+	answer, err := http.Post(p.url+"/v1/completions", "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil || !strings.Contains(string(text), `"text":"&&&&"`) || !strings.Contains(string(text), `"name":"inline","calls":4`) {
+		t.Errorf("%v: %s", err, text)
 	}
 }
