@@ -42,9 +42,9 @@ func (c *Call) Usable() error {
 // rareBudget is how many budgets a call may take that comes once for a sequence.
 const rareBudget = 25
 
-// coldBudget is how many the first call of a handler may take: nothing of it is in any
-// cache yet. In a process of its own, beside a busy engine, it was seen to take 2 to 5 ms
-// of a budget of 2, and 0.2 from the next call on.
+// coldBudget is how many the first call of a handler in another process may take. Beside
+// a busy engine it was seen to take 2 to 5 ms of a budget of 2, and 0.2 from the next
+// call on.
 const coldBudget = 4
 
 // Budget is how long the call may take, reads not counted; 0 for as long as it wants.
@@ -55,7 +55,7 @@ func (c *Call) Budget() time.Duration {
 	if c.Event == 0 || c.Event == OnPrompt || c.Event == OnFinish {
 		return rareBudget * c.link.budget
 	}
-	if !c.link.warm.Has(c.Event) {
+	if c.link.spec.Far && !c.link.warm.Has(c.Event) {
 		return coldBudget * c.link.budget
 	}
 	return c.link.budget

@@ -107,6 +107,9 @@ type Spec struct {
 	// Top is how many of the most likely tokens each logits event should carry: a
 	// hint, so that they need not be fetched one by one.
 	Top int
+	// Far says that it runs in another process, where the first call of a handler may
+	// take four budgets.
+	Far bool
 }
 
 // Hook is one script or plugin, for one choice. One goroutine calls it at a time.

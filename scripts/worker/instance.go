@@ -85,7 +85,9 @@ func (s *Script) Start(ctx context.Context, e scripts.Env) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Instance{process: p, script: s, env: e, spec: s.info.Spec}, nil
+	i := &Instance{process: p, script: s, env: e, spec: s.info.Spec}
+	i.spec.Far = true
+	return i, nil
 }
 
 // Digest names the script, at every position.
@@ -191,6 +193,7 @@ func (i *Instance) Start(call *hook.Call) error {
 			return i.process.lose(errors.New("it did not say what it wants"))
 		}
 		i.spec = *u.Spec
+		i.spec.Far = true
 		return nil
 	})
 }
