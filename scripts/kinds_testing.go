@@ -4,7 +4,7 @@ import (
 	"github.com/dop251/goja"
 
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
-	"github.com/roundhouse-ai/roundhouse/scripts/rehearse"
+	"github.com/roundhouse-ai/roundhouse/engine/hook/rehearse"
 )
 
 // testFunctions is the module "roundhouse/test".

@@ -11,7 +11,7 @@ import (
 	"github.com/dop251/goja"
 
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
-	"github.com/roundhouse-ai/roundhouse/scripts/rehearse"
+	"github.com/roundhouse-ai/roundhouse/engine/hook/rehearse"
 )
 
 // Bounds of a choice that is made up.

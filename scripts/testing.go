@@ -13,7 +13,7 @@ import (
 	"github.com/dop251/goja"
 
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
-	"github.com/roundhouse-ai/roundhouse/scripts/rehearse"
+	"github.com/roundhouse-ai/roundhouse/engine/hook/rehearse"
 )
 
 // A test is a file beside a script, name.test.ts. It runs in a machine of its own; the

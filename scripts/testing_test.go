@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
-	"github.com/roundhouse-ai/roundhouse/scripts/rehearse"
+	"github.com/roundhouse-ai/roundhouse/engine/hook/rehearse"
 )
 
 // tested runs a test file of a folder.

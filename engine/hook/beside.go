@@ -22,7 +22,7 @@ func (c *Call) Sequence(ids []int32) (int, error) {
 	if err := c.Usable(); err != nil {
 		return 0, err
 	}
-	if err := c.inProcess("sequence"); err != nil {
+	if err := c.reaches("sequence", func(r *Reach) bool { return r.Sequences }); err != nil {
 		return 0, err
 	}
 	chain := c.chain

@@ -61,6 +61,9 @@ func (c *Call) Budget() time.Duration {
 	return c.link.budget
 }
 
+// Next is the position of the token to come.
+func (c *Call) Next() int { return c.chain.turn }
+
 // Busy is how long the call has taken so far, reads not counted.
 func (c *Call) Busy() time.Duration { return c.clock.Busy() }
 

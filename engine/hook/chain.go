@@ -44,9 +44,9 @@ type Chain struct {
 	rewind   *rewind
 	kept     []states // of the positions that can be rewound to
 	attempt  int
-	redraws  int // rewinds since a new position was reached
-	farthest int // the newest
-	solo     bool
+	redraws  int    // rewinds since a new position was reached
+	farthest int    // the newest
+	solo     *Reach // of the far end; nil for a chain
 	degraded map[int]bool
 	merged   merged
 	beside   []beside

@@ -176,7 +176,7 @@ func (c *Chain) checkInside(spec *Spec) error {
 		return faultf(BadValue, "hidden of no layer: name some")
 	case spec.Events.Has(OnRoute) && len(spec.Route) == 0:
 		return faultf(BadValue, "route of no layer: name some")
-	case spec.Events&(OnHidden|OnRoute) != 0 && c.solo:
+	case spec.Events&(OnHidden|OnRoute) != 0 && c.solo != nil && !c.solo.Inside:
 		return faultf(Unsupported, "a hook in another process does not look into the forward pass: make it a script of the folder, or steer")
 	}
 	return nil

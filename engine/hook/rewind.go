@@ -40,7 +40,7 @@ func (c *Call) Mark() (int, error) {
 	if err := c.acts("snapshot"); err != nil {
 		return 0, err
 	}
-	return c.chain.turn, c.inProcess("snapshot")
+	return c.chain.turn, c.reaches("snapshot", func(r *Reach) bool { return r.Rewind })
 }
 
 // Rewind draws again from a position on, which is that of the token to come (then it
@@ -50,10 +50,14 @@ func (c *Call) Rewind(to int, same bool) error {
 	if err := c.acts("rewind"); err != nil {
 		return err
 	}
-	if err := c.inProcess("rewind"); err != nil {
+	if err := c.reaches("rewind", func(r *Reach) bool { return r.Rewind }); err != nil {
 		return err
 	}
 	chain := c.chain
+	if chain.solo != nil {
+		c.back = &rewind{to, same} // the chain says whether it can be
+		return nil
+	}
 	oldest := max(chain.prompt, chain.turn-chain.hold())
 	if to < oldest || to > chain.turn {
 		return faultf(BadValue, "rewind to position %d: tokens from %d to %d can be taken back; script({ hold }) says how many are held", to, oldest, chain.turn)
@@ -65,9 +69,9 @@ func (c *Call) Rewind(to int, same bool) error {
 	return nil
 }
 
-// inProcess refuses what needs the chain to be in this process.
-func (c *Call) inProcess(verb string) error {
-	if c.chain.solo {
+// reaches refuses what the way to a far hook does not carry.
+func (c *Call) reaches(verb string, carried func(*Reach) bool) error {
+	if c.chain.solo != nil && !carried(c.chain.solo) {
 		return faultf(Unsupported, "%s works in scripts of the folder only", verb)
 	}
 	return nil

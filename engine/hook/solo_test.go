@@ -23,8 +23,9 @@ func (f *far) Spec() Spec { return f.near.Spec() }
 func (f *far) Logits(c *Call, l *Logits) error {
 	var edits *Edits
 	out, err := f.solo.Call(c.Event, c.At, c.Budget(), func(call *Call) error {
-		edits = f.solo.Edits(call)
-		return f.near.Logits(call, &Logits{Edits: edits, Reads: f.solo.Reads(call, Plain{1, 2}, Plain{1, 2})})
+		l := f.solo.Logits(call, Plain{1, 2}, Plain{1, 2})
+		edits = l.Edits
+		return f.near.Logits(call, l)
 	})
 	if err != nil {
 		return err
@@ -60,7 +61,7 @@ func TestSolo(t *testing.T) {
 		o := Options{Shape: shape, Tokens: 2, Seed: 7, OnError: Fail}
 		var h Hook = n
 		if i == 1 {
-			h = &far{solo: NewSolo(o, n), near: n, t: t}
+			h = &far{solo: NewSolo(o, n, Reach{}), near: n, t: t}
 		}
 		c, err := NewChain(o, h)
 		if err != nil {

@@ -143,7 +143,7 @@ func (c *child) start(m *down, reply *up) (err error) {
 		return err
 	}
 	c.shape = e.Model.Shape
-	c.solo = hook.NewSolo(hook.Options{Shape: e.Model.Shape, Tokens: e.Model.Tokens, Seed: m.Seed}, c.instance)
+	c.solo = hook.NewSolo(hook.Options{Shape: e.Model.Shape, Tokens: e.Model.Tokens, Seed: m.Seed}, c.instance, hook.Reach{})
 	out, err := c.solo.Call(0, m.At, m.Budget, c.instance.Start)
 	if err != nil {
 		return err
@@ -170,9 +170,9 @@ func (c *child) call(m *down, reply *up) error {
 			reply.IDs = p.IDs
 			return err
 		case hook.OnLogits:
-			edits := c.solo.Edits(call)
-			err := c.instance.Logits(call, &hook.Logits{Edits: edits, Reads: c.solo.Reads(call, source{c, false}, source{c, true})})
-			reply.edits(edits)
+			l := c.solo.Logits(call, source{c, false}, source{c, true})
+			err := c.instance.Logits(call, l)
+			reply.edits(l.Edits)
 			return err
 		case hook.OnSample:
 			id, chosen, err := c.instance.Sample(call, hook.NewCandidates(call, source{c, false}))

@@ -1,0 +1,214 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// launcher starts processes from one thread that lives as long as it does: the system
+// sends a child's parent-death signal when the thread ends that started it, and Go ends
+// threads as it likes.
+type launcher struct {
+	start chan func()
+	ended chan struct{}
+}
+
+func newLauncher() *launcher {
+	l := &launcher{start: make(chan func()), ended: make(chan struct{})}
+	go func() {
+		defer close(l.ended)
+		runtime.LockOSThread() // and never unlocked: the thread ends with this
+		for do := range l.start {
+			do()
+		}
+	}()
+	return l
+}
+
+// do runs something on the thread.
+func (l *launcher) do(f func() error) (err error) {
+	done := make(chan struct{})
+	l.start <- func() { err = f(); close(done) }
+	<-done
+	return err
+}
+
+func (l *launcher) close() {
+	close(l.start)
+	<-l.ended
+}
+
+// process is a plugin's process with all that it starts: go-plugin's runner.Runner.
+type process struct {
+	name     string
+	cmd      *exec.Cmd
+	launcher *launcher
+	sockets  string // folder of its socket
+	stdout   *capture
+	stderr   *os.File
+	address  string // of its socket, once it has said so
+
+	ended chan struct{} // once it is gone
+
+	mu     sync.Mutex
+	reaped bool
+}
+
+// newProcess prepares a process: cmd is go-plugin's, with its environment only.
+func newProcess(l *launcher, name string, cmd *exec.Cmd, sockets string) *process {
+	cmd.Stdin = nil
+	cmd.SysProcAttr = attributes()
+	return &process{name: name, cmd: cmd, launcher: l, sockets: sockets, ended: make(chan struct{})}
+}
+
+// Start implements runner.Runner.
+func (p *process) Start(context.Context) error {
+	outRead, out, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	errRead, stderr, err := os.Pipe()
+	if err != nil {
+		return errors.Join(err, outRead.Close(), out.Close())
+	}
+	p.cmd.Stdout, p.cmd.Stderr = out, stderr
+	err = p.launcher.do(p.cmd.Start)
+	_, _ = out.Close(), stderr.Close() // the child has its own
+	if err != nil {
+		return errors.Join(fmt.Errorf("start the plugin %s: %w", p.name, err), outRead.Close(), errRead.Close())
+	}
+	p.stdout, p.stderr = &capture{from: outRead}, errRead
+	go p.reap()
+	return nil
+}
+
+// pipeGrace is how long what a plugin wrote last is still read.
+const pipeGrace = 100 * time.Millisecond
+
+// reap waits for the process and takes what it started with it: a child that holds the
+// pipes would keep go-plugin from noticing.
+func (p *process) reap() {
+	awaitExit(p.cmd) // its number stays taken until Wait
+	p.killGroup()
+	p.mu.Lock()
+	p.reaped = true
+	p.mu.Unlock()
+	_ = p.cmd.Wait() // how it ended is in its state
+	close(p.ended)
+	time.AfterFunc(pipeGrace, func() { _, _ = p.stdout.Close(), p.stderr.Close() })
+}
+
+// killGroup kills the process and those of its group, unless it has ended: its number may
+// be another's then.
+func (p *process) killGroup() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd.Process != nil && !p.reaped {
+		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // there may be none left
+	}
+}
+
+// Kill implements runner.Runner.
+func (p *process) Kill(context.Context) error {
+	p.killGroup()
+	return nil
+}
+
+// Wait implements runner.Runner.
+func (p *process) Wait(ctx context.Context) error {
+	select {
+	case <-p.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Diagnose implements runner.Runner; the host makes the message itself.
+func (p *process) Diagnose(context.Context) string { return "" }
+
+// Stdout implements runner.Runner.
+func (p *process) Stdout() io.ReadCloser { return p.stdout }
+
+// Stderr implements runner.Runner.
+func (p *process) Stderr() io.ReadCloser { return p.stderr }
+
+// Name implements runner.Runner.
+func (p *process) Name() string { return p.name }
+
+// ID implements runner.Runner.
+func (p *process) ID() string {
+	if p.cmd.Process == nil {
+		return ""
+	}
+	return strconv.Itoa(p.cmd.Process.Pid)
+}
+
+// PluginToHost implements runner.Runner: only a socket of the folder made for this launch
+// is good.
+func (p *process) PluginToHost(network, address string) (string, string, error) {
+	if network != "unix" {
+		return "", "", fmt.Errorf("it listens on %.20q: only a unix socket is taken", network)
+	}
+	dir, err := filepath.EvalSymlinks(p.sockets)
+	if err != nil {
+		return "", "", err
+	}
+	real, err := filepath.EvalSymlinks(filepath.Dir(address))
+	if err != nil || real != dir {
+		return "", "", fmt.Errorf("its socket %.200q is not in the folder PLUGIN_UNIX_SOCKET_DIR", address)
+	}
+	if info, err := os.Lstat(address); err != nil || info.Mode().Type() != os.ModeSocket {
+		return "", "", fmt.Errorf("%.200q is no socket: %v", address, err)
+	}
+	p.address = address
+	return network, address, nil
+}
+
+// HostToPlugin implements runner.Runner.
+func (p *process) HostToPlugin(network, address string) (string, string, error) {
+	return network, address, nil
+}
+
+// capture keeps the beginning of what passes: the handshake, or what stands in its place.
+type capture struct {
+	from *os.File
+
+	mu   sync.Mutex
+	text []byte
+}
+
+// maxCapture is how much of it.
+const maxCapture = 2000
+
+// Read implements io.Reader.
+func (c *capture) Read(into []byte) (int, error) {
+	n, err := c.from.Read(into)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.text = append(c.text, into[:min(n, maxCapture-len(c.text))]...)
+	return n, err
+}
+
+// Close implements io.Closer.
+func (c *capture) Close() error { return c.from.Close() }
+
+func (c *capture) said() string {
+	if c == nil {
+		return ""
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.ToValidUTF8(strings.TrimSpace(string(c.text)), "?")
+}
