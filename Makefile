@@ -13,6 +13,7 @@ FUZZTIME ?= 10s
 SOAKTIME ?= 5m
 LOADTIME ?= 10m
 HOUSE    := go run ./workbench/house
+BUF      := github.com/bufbuild/buf/cmd/buf@v1.75.0
 LINTER   := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 export CGO_ENABLED ?= 0
@@ -34,7 +35,7 @@ help: ## print this list
 	  /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##@ Before a change lands
-.PHONY: lint gen gen-check kernels race cross tour conformance ci
+.PHONY: lint gen gen-check proto kernels race cross tour conformance ci
 lint: ## gofmt, vet and golangci-lint as .golangci.yml says; go.mod is tidy
 	@go mod tidy -diff
 	@go run $(LINTER) run ./...
@@ -45,6 +46,9 @@ gen: ## run every generator
 gen-check: ## generate in a copy of the tree and compare the bytes; one image of the kernels too
 	@$(HOUSE) gen-check
 	@go run ./kernels/build -check
+
+proto: ## the plugins' messages: style, and nothing of what is promised may change
+	@cd plugins/proto && go run $(BUF) lint && go run $(BUF) breaking --against v1.binpb
 
 kernels: ## compile kernels/*.cu into kernels/bin; fetches nvcc 13.0 where there is none
 	@go run ./kernels/build

@@ -20,6 +20,7 @@ var rooms = map[string][]string{
 		"engine/ops", "engine/qwen3next", "engine/safetensors", "engine/sample", "engine/sched", "engine/tokenizer",
 	},
 	"engine/hook":              {},
+	"engine/hook/rehearse":     {"engine/hook"},
 	"engine/hooked":            {"engine/hook", "engine/ops", "engine/sample", "engine/sched"},
 	"engine/ops":               {},
 	"engine/ops/optest":        {"engine/ops", "engine/safetensors", "engine/ops/optest/shared"},
@@ -42,15 +43,15 @@ var rooms = map[string][]string{
 	"engine/tokenizer":         {},
 	"engine/chat":              {},
 
-	"plugins": {"engine/hook", "plugins/..."},
-	"scripts": {"engine/hook", "scripts/..."},
+	"plugins": {"engine/hook/...", "plugins/..."},
+	"scripts": {"engine/hook/...", "scripts/..."},
 
 	"workbench":                {"..."},
 	"workbench/cmd/roundhouse": {"..."},
 	"workbench/docs":           {},
 	"workbench/rules":          {},
 	"workbench/house":          {"workbench/demo", "workbench/synth"},
-	"workbench/hooks":          {"engine/...", "scripts/..."},
+	"workbench/hooks":          {"engine/...", "scripts/...", "plugins/..."},
 }
 
 // room finds the row of a package. What lies in a package's internal folder
