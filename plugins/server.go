@@ -94,7 +94,6 @@ type served struct {
 	choice int
 	model  hook.Model
 	spec   wire.Spec
-	values []float32 // of the hidden event of the moment
 }
 
 func (q *served) run(ctx context.Context) error {
