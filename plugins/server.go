@@ -187,11 +187,7 @@ func (q *served) step(m *pb.Step, reply *pb.Reply) error {
 	q.solo.Place(int(m.GetNextPosition()), int(m.GetSequences()))
 	if m.RewoundTo != nil {
 		q.solo.Back(int(m.GetRewoundTo()))
-		if r, ok := q.hook.own.(RewoundHook); ok {
-			if err := guard(func() error { r.Rewound(int(m.GetRewoundTo())); return nil }); err != nil {
-				return err
-			}
-		}
+		q.hook.rewound = true
 	}
 	if m.Steering != nil {
 		s, err := wire.ToSteering(m.GetSteering(), q.model.Shape, nil)

@@ -9,7 +9,7 @@ import (
 
 // serve is a plugin of these tests.
 func serve(name string) {
-	p := map[string]func() *plugins.Plugin{"all": allPlugin, "edits": editsPlugin}[name]
+	p := map[string]func() *plugins.Plugin{"all": allPlugin, "edits": editsPlugin, "inside": insidePlugin, "writer": writerPlugin}[name]
 	if p == nil {
 		fmt.Fprintln(os.Stderr, "no such plugin:", name)
 		os.Exit(3)
