@@ -30,8 +30,8 @@ type Plugin struct {
 	restart   chan struct{} // of one place
 	lingering sync.WaitGroup
 
-	lines     rate // of its log that are published
-	events    rate // likewise
+	lines  rate // of its log that are published
+	events rate // likewise
 
 	calls, late, lost, faults atomic.Int64
 	choices                   atomic.Int64 // open

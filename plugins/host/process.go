@@ -186,8 +186,12 @@ func (p *process) PluginToHost(network, address string) (string, string, error) 
 	if err != nil || real != dir {
 		return "", "", fmt.Errorf("its socket %.200q is not in the folder PLUGIN_UNIX_SOCKET_DIR", address)
 	}
-	if info, err := os.Lstat(address); err != nil || info.Mode().Type() != os.ModeSocket {
-		return "", "", fmt.Errorf("%.200q is no socket: %v", address, err)
+	info, err := os.Lstat(address)
+	if err != nil {
+		return "", "", fmt.Errorf("its socket: %w", err)
+	}
+	if info.Mode().Type() != os.ModeSocket {
+		return "", "", fmt.Errorf("%.200q is no socket", address)
 	}
 	p.address = address
 	return network, address, nil
