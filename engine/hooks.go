@@ -60,6 +60,9 @@ func (t hookTokenizer) Encode(text string) ([]int32, error) {
 	return t.Tokenizer.Encode(text, tokenizer.Default), nil
 }
 
+// Bytes returns the bytes of a token, which may be part of a character.
+func (t hookTokenizer) Bytes(id int32) []byte { return t.Tokenizer.Bytes(id) }
+
 func (t hookTokenizer) Decode(ids []int32) string { return t.Tokenizer.Decode(ids, false) }
 
 // hooked joins a choice's hooks with its sampler. They may replace the request's prompt.

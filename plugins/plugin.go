@@ -141,8 +141,9 @@ func (s *Sequence) Vector(name string) ([]float32, error) { return s.far.vector(
 // handlers makes a hook of what New returned.
 type handlers struct {
 	hook.None
-	own  any
-	spec hook.Spec
+	own     any
+	spec    hook.Spec
+	rewound bool
 }
 
 // events are those that a value has handlers of.
@@ -206,31 +207,67 @@ func (p *Plugin) handlers(s *Sequence, own any) *handlers {
 	return h
 }
 
+// State implements hook.Rewinder: a plugin keeps its own, and is told.
+func (h *handlers) State() ([]byte, error) { return []byte{}, nil }
+
+// Restore implements hook.Rewinder.
+func (h *handlers) Restore([]byte) error {
+	h.rewound = true
+	return nil
+}
+
+// tell tells the plugin of a rewind, before its next handler.
+func (h *handlers) tell(c *Call) {
+	if r, ok := h.own.(RewoundHook); ok && h.rewound {
+		r.Rewound(c.Next())
+	}
+	h.rewound = false
+}
+
 // Prompt implements hook.Hook, as those below.
 func (h *handlers) Prompt(c *Call, p *Prompt) error { return h.own.(PromptHook).Prompt(c, p) }
 
 // Logits implements hook.Hook.
-func (h *handlers) Logits(c *Call, l *Logits) error { return h.own.(LogitsHook).Logits(c, l) }
+func (h *handlers) Logits(c *Call, l *Logits) error {
+	h.tell(c)
+	return h.own.(LogitsHook).Logits(c, l)
+}
 
 // Sample implements hook.Hook.
 func (h *handlers) Sample(c *Call, s *Candidates) (int32, bool, error) {
+	h.tell(c)
 	return h.own.(SampleHook).Sample(c, s)
 }
 
 // Token implements hook.Hook.
-func (h *handlers) Token(c *Call, t *Token) error { return h.own.(TokenHook).Token(c, t) }
+func (h *handlers) Token(c *Call, t *Token) error {
+	h.tell(c)
+	return h.own.(TokenHook).Token(c, t)
+}
 
 // Routing implements hook.Hook.
-func (h *handlers) Routing(c *Call, r *Routing) error { return h.own.(RoutingHook).Routing(c, r) }
+func (h *handlers) Routing(c *Call, r *Routing) error {
+	h.tell(c)
+	return h.own.(RoutingHook).Routing(c, r)
+}
 
 // Hidden implements hook.Hook.
-func (h *handlers) Hidden(c *Call, r *Hidden) error { return h.own.(HiddenHook).Hidden(c, r) }
+func (h *handlers) Hidden(c *Call, r *Hidden) error {
+	h.tell(c)
+	return h.own.(HiddenHook).Hidden(c, r)
+}
 
 // Route implements hook.Hook.
-func (h *handlers) Route(c *Call, r *Router) error { return h.own.(RouteHook).Route(c, r) }
+func (h *handlers) Route(c *Call, r *Router) error {
+	h.tell(c)
+	return h.own.(RouteHook).Route(c, r)
+}
 
 // Finish implements hook.Hook.
-func (h *handlers) Finish(c *Call, f *Finish) error { return h.own.(FinishHook).Finish(c, f) }
+func (h *handlers) Finish(c *Call, f *Finish) error {
+	h.tell(c)
+	return h.own.(FinishHook).Finish(c, f)
+}
 
 // Close implements hook.Hook.
 func (h *handlers) Close() {

@@ -96,7 +96,6 @@ type served struct {
 	choice int
 	model  hook.Model
 	spec   wire.Spec
-	values []float32 // of the hidden event of the moment
 }
 
 func (q *served) run(ctx context.Context) error {
@@ -202,11 +201,7 @@ func (q *served) step(m *pb.Step, reply *pb.Reply) error {
 	q.solo.Place(int(m.GetNextPosition()), int(m.GetSequences()))
 	if m.RewoundTo != nil {
 		q.solo.Back(int(m.GetRewoundTo()))
-		if r, ok := q.hook.own.(RewoundHook); ok {
-			if err := guard(func() error { r.Rewound(int(m.GetRewoundTo())); return nil }); err != nil {
-				return err
-			}
-		}
+		q.hook.rewound = true
 	}
 	if m.Steering != nil {
 		s, err := wire.ToSteering(m.GetSteering(), q.model.Shape, nil)

@@ -32,6 +32,11 @@ func (a *App) hooks(hub *events.Hub) (*hooks.Owner, error) {
 	if unsaid("scripts.budget") {
 		o.Budget = 0
 	}
+	var err error
+	if o.Plugins, err = a.plugins(hub); err != nil {
+		return nil, err
+	}
+	o.UsePlugins = a.Config.Plugins.Use
 	owner := hooks.New(o)
 	if err := owner.Check(); err != nil {
 		_ = owner.Close() // nothing runs

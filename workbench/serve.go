@@ -79,6 +79,7 @@ func (a *App) serveWith(ctx context.Context, listen string, folder Folder, hub *
 ) error {
 	counters := metrics.New(a.Version.Version, a.Version.Commit)
 	counters.SetHooks(owner)
+	counters.SetPlugins(pluginStates(owner.Plugins()))
 	server, err := a.server(counters.Handler(), hub, owner)
 	if err != nil {
 		return err
@@ -159,7 +160,7 @@ func (a *App) server(counters http.Handler, hub *events.Hub, owner *hooks.Owner)
 		Key: a.Config.APIKey, Hosts: settings.AllowedHosts, Origins: settings.AllowedOrigins,
 		MaxBody: int64(settings.MaxBody), Grace: time.Duration(settings.ShutdownGrace),
 		SpecialTokens: a.Config.Chat.SpecialTokens, Version: a.Version, Metrics: counters,
-		Hooks: serverHooks{owner}, Events: hub, Log: a.Log.With(slog.String("part", "http")),
+		Hooks: serverHooks{owner}, Plugins: serverPlugins{owner.Plugins()}, Events: hub, Log: a.Log.With(slog.String("part", "http")),
 	})
 }
 

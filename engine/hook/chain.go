@@ -336,6 +336,9 @@ func (c *Chain) Settle(position int) (Verdict, error) {
 	if err := c.due(position); err != nil {
 		return Verdict{}, err
 	}
+	if err := c.keep(); err != nil { // of injected tokens too: they can be taken back
+		return Verdict{}, err
+	}
 	return c.decided()
 }
 
@@ -351,9 +354,6 @@ func (c *Chain) Logits(at At, entry, model Source, beside ...Source) (Verdict, e
 		return v, err
 	}
 	at.Choice, at.Phase, at.Attempt = c.options.Choice, InDecode, at.Attempt+c.attempt
-	if err := c.keep(); err != nil {
-		return Verdict{}, err
-	}
 	var reads *Reads
 	var others []*Reads
 	all := NewEdits(c.options.Tokens)

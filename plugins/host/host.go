@@ -31,6 +31,8 @@ type Options struct {
 	Pins    []Pin    // files that must be as they were
 	Env     []string // names of variables that plugins see, beside PATH, HOME and their like
 	Version string   // of the host, for plugins to know
+	// Budget of a call where a plugin declares none; DefaultBudget.
+	Budget time.Duration
 	// StartTimeout is how long a plugin may take to its first answer; 20 s.
 	StartTimeout time.Duration
 	// Grace is how long a plugin may take to end; 2 s.
@@ -57,6 +59,7 @@ func (o *Options) defaults() {
 			*d = v
 		}
 	}
+	set(&o.Budget, DefaultBudget)
 	set(&o.StartTimeout, 20*time.Second)
 	set(&o.Grace, 2*time.Second)
 	set(&o.HealthEvery, 2*time.Second)

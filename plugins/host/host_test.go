@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 var small = hook.Model{Name: "small", Shape: hook.Shape{Layers: 4, Experts: 8, K: 2, MaxK: 4, Hidden: 4}, Tokens: 16, EOS: []int32{1}}
 
 // install writes a plugin of this test's into a folder of plugins.
-func install(t *testing.T, dir, name string, args ...string) {
+func install(t testing.TB, dir, name string, args ...string) {
 	t.Helper()
 	program, err := os.Executable()
 	if err != nil {
@@ -44,7 +44,7 @@ func install(t *testing.T, dir, name string, args ...string) {
 }
 
 // open opens a host with plugins of this test's.
-func open(t *testing.T, o Options, names ...string) *Host {
+func open(t testing.TB, o Options, names ...string) *Host {
 	t.Helper()
 	o.Dir, o.Allow = t.TempDir(), names
 	for _, name := range names {
@@ -63,7 +63,7 @@ func open(t *testing.T, o Options, names ...string) *Host {
 }
 
 // begin starts a choice of a plugin in a chain.
-func begin(t *testing.T, h *Host, name string, env Env, o hook.Options) (*hook.Chain, *Instance) {
+func begin(t testing.TB, h *Host, name string, env Env, o hook.Options) (*hook.Chain, *Instance) {
 	t.Helper()
 	p, err := h.Get(name)
 	if err != nil {

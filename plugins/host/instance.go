@@ -137,7 +137,7 @@ func (i *Instance) receive(ctx context.Context) {
 func (i *Instance) Digest(int) string { return i.launched.about.Digest }
 
 // Spec implements hook.Hook.
-func (i *Instance) Spec() hook.Spec { return i.spec.Spec }
+func (i *Instance) Spec() hook.Spec { return i.plugin.host.budgeted(i.spec.Spec) }
 
 // lingerFor is how long a plugin may take to see the end of a choice before its stream is
 // cut.

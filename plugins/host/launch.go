@@ -77,7 +77,7 @@ func (h *Host) launch(ctx context.Context, p *installed, logs *logs) (*launched,
 		return nil, fmt.Errorf("the plugin %s: its program: %w", p.name, err)
 	}
 	token := secret(rand.Text())
-	l := &launched{process: &process{name: p.name, launcher: h.launcher, noise: &writer{logs: logs, level: "stdout"}, ended: make(chan struct{})}}
+	l := &launched{process: &process{name: p.name, launcher: h.launcher, noise: &liner{logs: logs, level: "stdout"}, ended: make(chan struct{})}}
 	config := &plugin.ClientConfig{
 		HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue},
 		VersionedPlugins: map[int]plugin.PluginSet{wire.Protocol: {wire.Name: &service{}}},
@@ -91,9 +91,9 @@ func (h *Host) launch(ctx context.Context, p *installed, logs *logs) (*launched,
 		SkipHostEnv:      true,
 		AutoMTLS:         p.mtls,
 		StartTimeout:     h.options.StartTimeout,
-		Stderr:           &writer{logs: logs, level: "stderr"},
-		SyncStdout:       &writer{logs: logs, level: "stdout"}, // of plugins in Go, once they serve
-		SyncStderr:       &writer{logs: logs, level: "stderr"},
+		Stderr:           &liner{logs: logs, level: "stderr"},
+		SyncStdout:       &liner{logs: logs, level: "stdout"}, // of plugins in Go, once they serve
+		SyncStderr:       &liner{logs: logs, level: "stderr"},
 		Logger:           hclog.NewNullLogger(),
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: h.sockets},
 		GRPCDialOptions: []grpc.DialOption{

@@ -27,8 +27,8 @@ type logs struct {
 	told  func(Line) // of each line
 }
 
-// writer makes lines of a level of what is written. One goroutine uses it at a time.
-type writer struct {
+// liner makes lines of a level of what is written. One goroutine uses it at a time.
+type liner struct {
 	logs    *logs
 	level   string
 	partial []byte
@@ -48,7 +48,7 @@ func (l *logs) add(level, text string) {
 }
 
 // Write implements io.Writer.
-func (w *writer) Write(data []byte) (int, error) {
+func (w *liner) Write(data []byte) (int, error) {
 	rest := append(w.partial, data...)
 	for {
 		at := bytes.IndexByte(rest, '\n')

@@ -58,7 +58,7 @@ type process struct {
 	sockets  string    // folder of its socket
 	noise    io.Writer // what it prints behind its handshake
 	stdout   *capture
-	stderr   *os.File
+	stderr   pipe
 	address  string // of its socket, once it has said so
 
 	ended chan struct{} // once it is gone
@@ -97,7 +97,7 @@ func (p *process) Start(context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("start the plugin %s: %w", p.name, err), outRead.Close(), errRead.Close())
 	}
-	p.pid, p.stdout, p.stderr = p.cmd.Process.Pid, &capture{from: outRead, rest: p.noise}, errRead
+	p.pid, p.stdout, p.stderr = p.cmd.Process.Pid, &capture{from: pipe{outRead}, rest: p.noise}, pipe{errRead}
 	go p.reap()
 	return nil
 }
@@ -202,11 +202,23 @@ func (p *process) HostToPlugin(network, address string) (string, string, error) 
 	return network, address, nil
 }
 
+// pipe is read to its end, and closed there.
+type pipe struct{ *os.File }
+
+// Read implements io.Reader.
+func (p pipe) Read(into []byte) (int, error) {
+	n, err := p.File.Read(into)
+	if err != nil {
+		_ = p.File.Close()
+	}
+	return n, err
+}
+
 // capture keeps the beginning of what passes: the handshake, or what stands in its place.
 // go-plugin gets the first line. It would stop to read at a long one behind it, and who
 // prints would wait for ever: the rest goes elsewhere.
 type capture struct {
-	from   *os.File
+	from   pipe
 	rest   io.Writer
 	behind bool // the first line
 

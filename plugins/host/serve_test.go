@@ -22,10 +22,25 @@ func serve(name string) {
 		time.Sleep(time.Minute)
 		return
 	}
-	p := map[string]func() *plugins.Plugin{"all": allPlugin}[name]
+	p := map[string]func() *plugins.Plugin{"all": allPlugin, "edits": editsPlugin, "inside": insidePlugin, "writer": writerPlugin}[name]
 	if p == nil {
 		fmt.Fprintln(os.Stderr, "no such plugin:", name)
 		os.Exit(3)
 	}
 	plugins.Serve(p())
+}
+
+// edits only edits.
+type edits struct{}
+
+func (edits) Logits(_ *plugins.Call, l *plugins.Logits) error {
+	top, err := l.Top(4)
+	if err != nil {
+		return err
+	}
+	return l.Bias([]int32{top[0].ID}, -1)
+}
+
+func editsPlugin() *plugins.Plugin {
+	return &plugins.Plugin{Name: "edits", Riding: plugins.Riding{Top: 4}, New: func(*plugins.Sequence) (any, error) { return edits{}, nil }}
 }

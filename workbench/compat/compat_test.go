@@ -16,6 +16,8 @@ import (
 	"testing/fstest"
 
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
+	"github.com/roundhouse-ai/roundhouse/plugins/host"
+	pluginv1 "github.com/roundhouse-ai/roundhouse/plugins/proto/roundhouse/plugin/v1"
 	"github.com/roundhouse-ai/roundhouse/scripts"
 	"github.com/roundhouse-ai/roundhouse/workbench/config"
 	"github.com/roundhouse-ai/roundhouse/workbench/docs"
@@ -118,6 +120,7 @@ func TestReplies1(t *testing.T) {
 		"roundhouse": openai.HookUse{}, "roundhouse.scripts": openai.ScriptUse{}, "choice.roundhouse": openai.ChoiceExtension{},
 		"token": openai.TokenData{}, "routing": openai.RoutingData{}, "report": hook.Usage{},
 		"event": events.Event{}, "event.hook": hooks.Noted{}, "event.script": hooks.Reloaded{},
+		"event.plugin_state": host.Changed{}, "event.plugin_log": host.Logged{}, "event.plugin_event": host.Told{}, "plugins": host.Stat{}, "plugins.lines": host.Line{},
 	} {
 		list = append(list, fields(name, reflect.TypeOf(value))...)
 	}
@@ -136,6 +139,31 @@ func settings(prefix string, of reflect.Type) (list []string) {
 		list = append(list, name+" "+f.Type.String())
 	}
 	return list
+}
+
+// The messages of plugins only grow: fields keep their numbers and types.
+func TestPluginProtocol1(t *testing.T) {
+	var list []string
+	file := pluginv1.File_roundhouse_plugin_v1_plugin_proto
+	for i := range file.Messages().Len() {
+		m := file.Messages().Get(i)
+		for j := range m.Fields().Len() {
+			f := m.Fields().Get(j)
+			list = append(list, fmt.Sprintf("%s.%s = %d %v %v", m.Name(), f.Name(), f.Number(), f.Cardinality(), f.Kind()))
+		}
+	}
+	for i := range file.Enums().Len() {
+		e := file.Enums().Get(i)
+		for j := range e.Values().Len() {
+			list = append(list, fmt.Sprintf("%s = %d", e.Values().Get(j).Name(), e.Values().Get(j).Number()))
+		}
+	}
+	service := file.Services().Get(0)
+	for i := range service.Methods().Len() {
+		m := service.Methods().Get(i)
+		list = append(list, fmt.Sprintf("%s(%s) %s", m.Name(), m.Input().Name(), m.Output().Name()))
+	}
+	keeps(t, "plugin-1.txt", list)
 }
 
 // A file that was read is read by later versions.

@@ -30,6 +30,7 @@ type Config struct {
 	Server    Server  `toml:"server"`
 	Chat      Chat    `toml:"chat"`
 	Scripts   Scripts `toml:"scripts"`
+	Plugins   Plugins `toml:"plugins"`
 	Log       Log     `toml:"log"`
 }
 
@@ -80,6 +81,16 @@ type Scripts struct {
 	InlineMemory Size     `toml:"inline_memory" help:"Most memory of such a process."`
 }
 
+// Plugins says which plugins are started, and what they see.
+type Plugins struct {
+	Dir    string   `toml:"dir" help:"Folder of plugins; empty for plugins beside the user's configuration file."`
+	Allow  []string `toml:"allow" help:"Plugins of the folder that are started, and that requests may use. No others ever are."`
+	Use    []string `toml:"use" help:"Plugins that every request has beside those that it names."`
+	Pins   []string `toml:"pins" help:"Files that must be as they were, each \"path=SHA-256\"; paths are taken from the folder of plugins."`
+	Env    []string `toml:"env" help:"Names of environment variables that plugins see, beside PATH, HOME and their like."`
+	Budget Duration `toml:"budget" help:"How long a plugin that declares nothing may take for a token."`
+}
+
 // Log says what is logged, and how. Prompts are never logged.
 type Log struct {
 	Level  string `toml:"level" help:"debug, info, warn or error."`
@@ -94,6 +105,7 @@ func Default() Config {
 		Server:  Server{MaxBody: 16 << 20, ShutdownGrace: Duration(15 * time.Second)},
 		Chat:    Chat{SpecialTokens: "text"},
 		Scripts: Scripts{Budget: Duration(2 * time.Millisecond), OnError: "disable", Memory: 64 << 20, InlineMemory: 256 << 20},
+		Plugins: Plugins{Budget: Duration(20 * time.Millisecond)},
 		Log:     Log{Level: "info", Format: "text"},
 	}
 }

@@ -178,6 +178,7 @@ func TestTemplateIsTheDefaults(t *testing.T) {
 		if text != Template() {
 			want.Models.Dirs, want.Server.AllowedHosts, want.Server.AllowedOrigins = []string{}, []string{}, []string{}
 			want.Scripts.Use = []string{}
+			want.Plugins.Allow, want.Plugins.Use, want.Plugins.Pins, want.Plugins.Env = []string{}, []string{}, []string{}, []string{}
 			if o := e.Origin("engine.queue"); o.Source != "file" {
 				t.Errorf("engine.queue comes from %v", o)
 			}

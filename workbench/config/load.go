@@ -243,6 +243,18 @@ func (c *Config) ScriptsDir(environ []string) string {
 	return ""
 }
 
+// PluginsDir is the folder of plugins in force: the one that is set, or plugins beside the
+// user's own configuration file; "" when there is no home. It is never the working folder.
+func (c *Config) PluginsDir(environ []string) string {
+	if c.Plugins.Dir != "" {
+		return c.Plugins.Dir
+	}
+	if file := UserFile(environ); file != "" {
+		return filepath.Join(filepath.Dir(file), "plugins")
+	}
+	return ""
+}
+
 // VectorsDir is the folder of steering vectors in force: the one that is set, or vectors in
 // the folder of scripts; "" when there is none.
 func (c *Config) VectorsDir(environ []string) string {

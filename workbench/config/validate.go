@@ -32,6 +32,9 @@ func (e *Effective) validate() error {
 // maxUsed leaves room for scripts that a request names: it may have eight in all.
 const maxUsed = 6
 
+// maxPlugins bounds the plugins that run.
+const maxPlugins = 32
+
 // checks has one function for every setting.
 var checks = map[string]func(*Config) error{
 	"listen":     func(c *Config) error { return listenAddress(c.Listen) },
@@ -82,8 +85,26 @@ var checks = map[string]func(*Config) error{
 	"scripts.memory":        func(c *Config) error { return within(int(c.Scripts.Memory), 1<<20, 4<<30) },
 	"scripts.inline":        func(*Config) error { return nil }, // both values are possible
 	"scripts.inline_memory": func(c *Config) error { return within(int(c.Scripts.InlineMemory), 64<<20, 16<<30) },
-	"log.level":             func(c *Config) error { return oneOf(c.Log.Level, "debug", "info", "warn", "error") },
-	"log.format":            func(c *Config) error { return oneOf(c.Log.Format, "text", "json") },
+	"plugins.dir":           func(c *Config) error { return printable(c.Plugins.Dir, 4096) },
+	"plugins.allow":         func(c *Config) error { return plugins(c.Plugins.Allow) },
+	"plugins.use":           func(c *Config) error { return plugins(c.Plugins.Use) },
+	"plugins.pins": func(c *Config) error {
+		return each(c.Plugins.Pins, func(pin string) error { return notEmpty(pin, "a pin") })
+	},
+	"plugins.env": func(c *Config) error {
+		return each(c.Plugins.Env, func(name string) error { return notEmpty(name, "a name") })
+	},
+	"plugins.budget": func(c *Config) error { return between(c.Plugins.Budget, time.Millisecond, 10*time.Second) },
+	"log.level":      func(c *Config) error { return oneOf(c.Log.Level, "debug", "info", "warn", "error") },
+	"log.format":     func(c *Config) error { return oneOf(c.Log.Format, "text", "json") },
+}
+
+// plugins says whether a list can be names of plugins.
+func plugins(names []string) error {
+	if len(names) > maxPlugins {
+		return fmt.Errorf("%d plugins, at most %d", len(names), maxPlugins)
+	}
+	return each(names, func(name string) error { return notEmpty(name, "a plugin") })
 }
 
 func listenAddress(addr string) error {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
+	"github.com/roundhouse-ai/roundhouse/plugins/host"
 	"github.com/roundhouse-ai/roundhouse/scripts"
 )
 
@@ -40,11 +41,20 @@ func refuse(err error, field string) *Error {
 		param *hook.ParamError
 		steer *hook.SteerError
 		fault *hook.Fault
+		away  *host.UnavailableError
+		shut  *host.NotAllowedError
 	)
 	e := &Error{Status: http.StatusBadRequest, Code: "invalid_value", Field: field, Err: err}
 	switch {
 	case errors.As(err, &known):
 		return known
+	case errors.As(err, &away):
+		e.Status, e.Code, e.Retry = http.StatusServiceUnavailable, "plugin_unavailable", max(away.After, time.Second)
+	case errors.As(err, &shut):
+		e.Status, e.Code = http.StatusNotFound, "plugin_not_found"
+		if shut.Installed {
+			e.Status, e.Code = http.StatusForbidden, "plugin_not_allowed"
+		}
 	case errors.As(err, &busy):
 		e.Status, e.Code, e.Field, e.Retry = http.StatusServiceUnavailable, "scripts_busy", "", retry
 	case errors.As(err, &param):

@@ -1,5 +1,6 @@
 // Package hooks makes hooks of what requests ask for: scripts of a folder, scripts that
-// come along and run in processes of their own, and steering with vectors of a folder.
+// come along and run in processes of their own, plugins, and steering with vectors of a
+// folder.
 //
 //	owner := hooks.New(hooks.Options{Dir: "scripts", Publish: hub.Publish})
 //	set, err := owner.Prepare(ctx, hooks.Ask{Scripts: []string{"calm"}})
@@ -23,6 +24,7 @@ import (
 	"time"
 
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
+	"github.com/roundhouse-ai/roundhouse/plugins/host"
 	"github.com/roundhouse-ai/roundhouse/scripts"
 	"github.com/roundhouse-ai/roundhouse/scripts/library"
 	"github.com/roundhouse-ai/roundhouse/scripts/worker"
@@ -43,6 +45,10 @@ type Options struct {
 	// Record is the file that choices of scripts are recorded in, one a script and choice
 	// (see hook.Recorder): the first free one of name, name-2, ...; "" for none.
 	Record string
+	// Plugins runs the plugins that requests may ask for; nil for none. The owner closes it.
+	Plugins *host.Host
+	// UsePlugins are those that every request has.
+	UsePlugins []string
 	// Publish is told what scripts log and emit, how they fail, and how they are
 	// reloaded. It must return quickly. Nil for nobody.
 	Publish func(kind, request string, data any)
@@ -119,10 +125,11 @@ func (o *Owner) Close() error {
 	o.closed = true
 	o.mu.Unlock()
 	o.workers.Close()
+	err := o.options.Plugins.Close()
 	if store == nil {
-		return nil
+		return err
 	}
-	return store.Close()
+	return errors.Join(err, store.Close())
 }
 
 // opened returns the store of the folder.
@@ -197,6 +204,7 @@ func listed(store *scripts.Store) string {
 type Ask struct {
 	ID         string   // of the request
 	Scripts    []string // of the folder, by name
+	Plugins    []string // by name
 	File, Text string   // a script that came along; Text is "" for none
 	Params     map[string]any
 	Steer      json.RawMessage // as hook.ParseSteering reads it; nil for none
@@ -262,9 +270,12 @@ func (s *Set) find(ctx context.Context, ask Ask) error {
 		name, _, _ := strings.Cut(ask.File, ".")
 		s.parts = append(s.parts, &part{name: name, script: apart{script}, named: true})
 	}
+	if err := s.findPlugins(ctx, ask); err != nil {
+		return err
+	}
 	if len(s.parts) > hook.MaxHooks {
 		return &Error{Status: http.StatusBadRequest, Code: "invalid_value", Field: "script",
-			Err: fmt.Errorf("the request would have %d scripts, with the %d that every request has here: at most %d are possible", len(s.parts), len(o.options.Use), hook.MaxHooks)}
+			Err: fmt.Errorf("the request would have %d scripts and plugins, with the %d that every request has here: at most %d are possible", len(s.parts), len(o.options.Use)+len(o.options.UsePlugins), hook.MaxHooks)}
 	}
 	return nil
 }
@@ -284,8 +295,8 @@ func (s *Set) give(ask Ask) error {
 			}
 		}
 		if p.twin(s.parts[:n]) {
-			return &Error{Status: http.StatusBadRequest, Code: "invalid_value", Field: "source.file",
-				Err: fmt.Errorf("a script of the request is called %s too: give the file another name", p.name)}
+			return &Error{Status: http.StatusBadRequest, Code: "invalid_value", Field: p.field(),
+				Err: fmt.Errorf("the request has two hooks called %s: parameters and reports could not tell them apart", p.name)}
 		}
 		if _, err := p.script.Info().Params.Fill(p.params); err != nil {
 			return refuse(err, field)

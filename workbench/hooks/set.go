@@ -69,22 +69,24 @@ func (s apart) Start(ctx context.Context, env scripts.Env) (hook.Hook, error) {
 	return i, nil
 }
 
-// Use is a script that served a choice.
+// Use is a script or plugin that served a choice.
 type Use struct {
 	Name    string
+	Kind    string         // "plugin", or "" for a script
+	Version string         // of a plugin, in its own form
 	Digest  string         // of the version that began
 	Changes map[int]string // later versions, by the position of the first token that each decided
 }
 
 // server is a script at work for a choice.
 type server struct {
-	name, digest string
-	hook         hook.Hook
+	Use
+	hook hook.Hook
 }
 
 // use is what is to be told of it.
 func (s *server) use() Use {
-	u := Use{Name: s.name, Digest: s.digest}
+	u := s.Use
 	if i, ok := s.hook.(*scripts.Instance); ok {
 		for n, c := range i.Changes() {
 			switch {
@@ -180,7 +182,7 @@ func (s *Set) start(ctx context.Context, env scripts.Env, choice, first int) (li
 			}
 			return nil, refuse(fmt.Errorf("start the script %s: %w", p.name, err), "params")
 		}
-		list, served = append(list, outer), append(served, &server{p.name, p.script.Info().Digest, h})
+		list, served = append(list, outer), append(served, &server{p.use(), h})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,9 +12,9 @@ import (
 
 	"github.com/roundhouse-ai/roundhouse/engine"
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
+	"github.com/roundhouse-ai/roundhouse/engine/hook/rehearse"
 	"github.com/roundhouse-ai/roundhouse/scripts"
 	"github.com/roundhouse-ai/roundhouse/scripts/library"
-	"github.com/roundhouse-ai/roundhouse/engine/hook/rehearse"
 )
 
 // backward takes tokens back that are not likely, and ends the text by itself.

@@ -36,6 +36,7 @@ type Metrics struct {
 	hookCalls, hookSeconds, degraded                     prometheus.Counter
 	hookFaults                                           *prometheus.CounterVec
 	hooks                                                atomic.Pointer[Hooks]
+	plugins                                              atomic.Pointer[func() []Plugin]
 }
 
 // Hooks is what counters of hooks are read from, at each scrape.
@@ -95,7 +96,7 @@ func (m *Metrics) countHooks() {
 		}
 		return 0
 	})
-	m.registry.MustRegister(m.hookFaults, abandoned)
+	m.registry.MustRegister(m.hookFaults, abandoned, pluginCollector{m})
 }
 
 // SetHooks names the hooks whose state is exported from now on.

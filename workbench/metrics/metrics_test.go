@@ -38,6 +38,7 @@ func full() *Metrics {
 	stats.PhaseTimes[ops.PhaseExperts] = 2 * time.Second
 	m.SetSource(fixed{stats})
 	m.SetHooks(fixed{})
+	m.SetPlugins(func() []Plugin { return []Plugin{{Name: "calm", Ready: true, Own: map[string]float64{"load": 2}}} })
 	m.Observe([]engine.Outcome{
 		{Result: engine.Result{Prompt: 10, Completion: 5, Queued: time.Second, Prefill: 2 * time.Second, Decode: 4 * time.Second}},
 		{Result: engine.Result{Prompt: 10, Completion: 1, Queued: time.Second, Prefill: 2 * time.Second}},

@@ -27,6 +27,7 @@ type Hooks interface {
 type HookAsk struct {
 	ID      string   // of the request
 	Scripts []string // by name
+	Plugins []string // likewise
 	// File and Text are a script that came along; Text is "" for none.
 	File, Text string
 	Params     map[string]any  // of the one script; or by script, each an object
@@ -47,10 +48,12 @@ type HookSet interface {
 	Warnings() []string
 }
 
-// ScriptUse is a script that served a choice.
+// ScriptUse is a script or plugin that served a choice.
 type ScriptUse struct {
-	Name   string `json:"name"`
-	Digest string `json:"digest"` // of the version that began
+	Name    string `json:"name"`
+	Kind    string `json:"kind,omitempty"`    // "plugin"; left out of scripts
+	Version string `json:"version,omitempty"` // of a plugin, in its own form
+	Digest  string `json:"digest"`            // of the version that began
 	// Changes are the versions that followed, by the position of the first token that
 	// each decided.
 	Changes map[int]string `json:"changes,omitempty"`
@@ -120,7 +123,9 @@ func (f *fields) roundhouse() (ask HookAsk, back returns, given bool) {
 		f.err = err
 		return ask, back, true
 	}
-	takeScripts(o, &ask)
+	takeNames(o, "script", &ask.Scripts)
+	takeNames(o, "plugin", &ask.Plugins)
+	takeSource(o, &ask)
 	if o.take("params", &ask.Params) && len(ask.Params) > maxParams {
 		o.fail(fmt.Sprintf("has %d parameters, at most %d are possible", len(ask.Params), maxParams), "params")
 	}
@@ -129,26 +134,31 @@ func (f *fields) roundhouse() (ask HookAsk, back returns, given bool) {
 		o.fail("must be disable or fail", "on_error")
 	}
 	takeReturns(o, &back)
-	o.known("script", "source", "params", "steer", "on_error", "return", "candidates", "capture")
+	o.known("script", "plugin", "source", "params", "steer", "on_error", "return", "candidates", "capture")
 	f.err = o.err
 	return ask, back, true
 }
 
-// takeScripts takes the scripts that are named, and the one that comes along.
-func takeScripts(o *fields, ask *HookAsk) {
-	if o.take("script", (*texts)(&ask.Scripts)) {
-		if len(ask.Scripts) > maxScripts {
-			o.fail(fmt.Sprintf("has %d names, at most %d are possible", len(ask.Scripts), maxScripts), "script")
+// takeNames takes the scripts, or plugins, that are named.
+func takeNames(o *fields, field string, names *[]string) {
+	if !o.take(field, (*texts)(names)) {
+		return
+	}
+	if len(*names) > maxScripts {
+		o.fail(fmt.Sprintf("has %d names, at most %d are possible", len(*names), maxScripts), field)
+	}
+	for i, name := range *names {
+		if name == "" || len(name) > maxScriptName {
+			o.fail(fmt.Sprintf("has a name of %d bytes: each must have 1 to %d", len(name), maxScriptName), field)
 		}
-		for i, name := range ask.Scripts {
-			if name == "" || len(name) > maxScriptName {
-				o.fail(fmt.Sprintf("has a name of %d bytes: each must have 1 to %d", len(name), maxScriptName), "script")
-			}
-			if slices.Contains(ask.Scripts[:i], name) {
-				o.fail("names a script twice", "script")
-			}
+		if slices.Contains((*names)[:i], name) {
+			o.fail("names one twice", field)
 		}
 	}
+}
+
+// takeSource takes the script that comes along.
+func takeSource(o *fields, ask *HookAsk) {
 	var raw json.RawMessage
 	if !o.take("source", &raw) {
 		return

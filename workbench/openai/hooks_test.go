@@ -511,6 +511,9 @@ func TestPageNamesEveryHookField(t *testing.T) {
 		t.Fatal(err)
 	}
 	taken := map[string]bool{}
+	for _, m := range regexp.MustCompile(`takeNames\(o, "(\w+)"`).FindAllSubmatch(source, -1) {
+		taken[string(m[1])] = true
+	}
 	for _, m := range regexp.MustCompile(`\b([os])\.(?:take|whole)\("(\w+)"`).FindAllSubmatch(source, -1) {
 		name := string(m[2])
 		if string(m[1]) == "s" {

@@ -60,6 +60,7 @@ type Config struct {
 	SpecialTokens string
 	Metrics       http.Handler // answers GET /metrics, behind the key; nil for none
 	Hooks         Hooks        // of requests; nil for none
+	Plugins       Plugins      // answers /roundhouse/v1/plugins; nil for none
 	Events        Feed         // what GET /roundhouse/v1/events tells, and is told of requests; nil for none
 	Version       any          // answer of /version; a *struct or map; nil for {}
 	Log           *slog.Logger // nil for none
@@ -215,6 +216,11 @@ func (s *Server) routes() http.Handler {
 	handle("POST", "/v1/completions", s.completions)
 	if s.cfg.Events != nil {
 		handle("GET", "/roundhouse/v1/events", s.events)
+	}
+	if s.cfg.Plugins != nil {
+		handle("GET", "/roundhouse/v1/plugins", s.listPlugins)
+		handle("GET", "/roundhouse/v1/plugins/{name}/logs", s.pluginLogs)
+		handle("POST", "/roundhouse/v1/plugins/{name}/restart", s.restartPlugin)
 	}
 	handle("POST", "/tokenize", s.tokenize)
 	handle("POST", "/detokenize", s.detokenize)

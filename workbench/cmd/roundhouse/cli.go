@@ -34,6 +34,7 @@ type cli struct {
 	Synth      synthCmd      `cmd:"" help:"Write a model folder of random weights, as large as the real one."`
 	Demo       demoCmd       `cmd:"" help:"The embedded demo model."`
 	Scripts    scriptsCmd    `cmd:"" help:"Scripts: hooks in the token loop."`
+	Plugins    pluginsCmd    `cmd:"" help:"Plugins: hooks that are programs of their own."`
 	Settings   configCmd     `cmd:"" name:"config" help:"The configuration."`
 	Debug      debugCmd      `cmd:"" help:"Parts of the program on JSON lines."`
 	Version    versionCmd    `cmd:"" help:"Say which program this is."`
@@ -75,6 +76,8 @@ type serverFlags struct {
 type scriptFlags struct {
 	Script  []string `setting:"scripts.use" placeholder:"NAME" help:"Script that every answer has; may be repeated."`
 	Scripts string   `setting:"scripts.dir" placeholder:"DIR" complete:"DIR" help:"Folder of scripts (default: scripts beside the user's configuration file)."`
+	Plugin  []string `setting:"plugins.use" placeholder:"NAME" help:"Plugin that every answer has, and that is allowed by this; may be repeated."`
+	Plugins string   `setting:"plugins.dir" placeholder:"DIR" complete:"DIR" help:"Folder of plugins (default: plugins beside the user's configuration file)."`
 	Record  string   `name:"record-hooks" setting:"scripts.record" placeholder:"FILE" complete:"FILE" help:"Record each choice of a script, for its tests: in FILE, then FILE-2, FILE-3; no file is written over."`
 }
 

@@ -26,6 +26,7 @@ var update = flag.Bool("update", false, "write the help texts to testdata/help")
 
 // The test binary is also the program: scripts and tests find it in PATH.
 func TestMain(m *testing.M) {
+	servePlugin()
 	testscript.Main(m, map[string]func(){"roundhouse": main, losing: mainLosing})
 }
 
