@@ -24,6 +24,7 @@ type raw struct {
 	begin    func(*pb.Reply)
 	reply    func(*pb.Step, *pb.Reply) // of the third token's logits, and of finish
 	every    bool                      // of all steps
+	observe  func(*pb.Step)            // of an observer: events that have no reply
 	step     func(pb.PluginService_SequenceServer, *pb.Step) error
 	watch    func(pb.PluginService_WatchServer) error
 	unary    func(context.Context) error // before every call
@@ -89,6 +90,9 @@ func (r *raw) Sequence(stream pb.PluginService_SequenceServer) error {
 		reply, step := &pb.Reply{Step: m.GetStep().GetId()}, m.GetStep()
 		third := step.GetEvent() == pb.Event_EVENT_LOGITS && step.GetPosition() == 5
 		switch {
+		case r.observe != nil && step.GetEvent() == pb.Event_EVENT_TOKEN:
+			r.observe(step)
+			continue
 		case step == nil && r.begin != nil:
 			r.begin(reply)
 		case r.reply != nil && (third || r.every && step != nil):

@@ -15,6 +15,10 @@ func serve(name string) {
 		f.serve()
 		return
 	}
+	if main := supervised[name]; main != nil {
+		main()
+		return
+	}
 	if child, ok := strings.CutPrefix(name, sleeper); ok {
 		if child == "impostor" {
 			listening(socketDir(), "")
