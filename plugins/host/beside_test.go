@@ -108,18 +108,19 @@ func count(t *testing.T) counted {
 	return counted{len(children(t)), len(fds), runtime.NumGoroutine()}
 }
 
-// compare says what has been left since. What ends by itself may take a while.
-func (c counted) compare(t *testing.T) {
+// compare says what has been left since, and returns what there is. What ends by itself may
+// take a while.
+func (c counted) compare(t *testing.T) (now counted) {
 	t.Helper()
-	var now counted
 	for began := time.Now(); time.Since(began) < 3*time.Second; time.Sleep(5 * time.Millisecond) {
 		if now = count(t); now.children <= c.children && now.descriptors <= c.descriptors && now.goroutines <= c.goroutines {
-			return
+			return now
 		}
 	}
 	stacks := make([]byte, 1<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]
 	t.Errorf("there were %+v, and are %+v; goroutines:\n%s", c, now, stacks)
+	return now
 }
 
 // stat is a line of /proc/PID/stat behind the name: state, parent and so on.

@@ -19,6 +19,9 @@ func serve(name string) {
 		main()
 		return
 	}
+	if name == hostName {
+		beHost(os.Args[len(os.Args)-2])
+	}
 	if child, ok := strings.CutPrefix(name, sleeper); ok {
 		if child == "impostor" {
 			listening(socketDir(), "")

@@ -26,7 +26,9 @@ var supervised = map[string]func(){
 	},
 	"environment": func() {
 		plugins.Serve(&plugins.Plugin{Name: "environment", New: func(*plugins.Sequence) (any, error) {
-			return &handling{func(c *plugins.Call, _ *plugins.Logits) error { return c.Emit("environment", strings.Join(os.Environ(), "\n")) }}, nil
+			return &handling{func(c *plugins.Call, _ *plugins.Logits) error {
+				return c.Emit("environment", strings.Join(os.Environ(), "\n"))
+			}}, nil
 		}})
 	},
 	"slow-observer": func() { // slow, and tells at the end what it has seen
