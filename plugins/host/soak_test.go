@@ -52,8 +52,15 @@ func crash(t *testing.T, h *Host, n int) time.Duration {
 	launches, exits := all.Stat().Launches, exit.Stat().Launches
 	row := make(hook.Plain, small.Tokens)
 	var chains []*hook.Chain
-	for _, name := range []string{"all", "exit", "edits"} {
-		c, _ := begin(t, h, name, Env{}, hook.Options{})
+	for _, p := range []*Plugin{all, exit, h.Plugins()[1]} {
+		i, err := p.Start(t.Context(), Env{Model: small})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := hook.NewChain(hook.Options{Shape: small.Shape, Tokens: small.Tokens}, i)
+		if err != nil {
+			t.Fatal(err)
+		}
 		chains = append(chains, c)
 	}
 	began := time.Now()
