@@ -1,6 +1,7 @@
 package plugins
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,8 @@ func (f *far) read() {
 		m, err := f.stream.Recv()
 		f.mu.Lock()
 		switch {
+		case f.err != nil:
+			err = f.err
 		case err != nil:
 			f.err = err
 		case m.GetReadResult() != nil:
@@ -57,6 +60,14 @@ func (f *far) read() {
 			return
 		}
 	}
+}
+
+// stop lets read end: nobody takes steps any more.
+func (f *far) stop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = cmp.Or(f.err, io.EOF)
+	f.moved.Broadcast()
 }
 
 // next returns the next step: io.EOF behind the last.

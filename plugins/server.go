@@ -70,16 +70,18 @@ func guard(do func() error) (err error) {
 // Sequence implements the service.
 func (s *server) Sequence(stream pb.PluginService_SequenceServer) error {
 	f := newFar(stream, s)
-	var reading sync.WaitGroup
-	reading.Go(f.read)
-	// The stream's context ends when this returns: read then does too.
+	// The stream's context ends when this returns: read then does too, and not before where
+	// the stream was not at its end.
+	go f.read()
+	defer f.stop()
 	q := &served{far: f, server: s}
 	err := q.run(stream.Context())
 	if q.hook != nil {
-		q.hook.Close()
+		if err := guard(func() error { q.hook.Close(); return nil }); err != nil {
+			s.side.log(pb.Level_LEVEL_ERROR, fmt.Sprintf("the end of a choice: %v", err))
+		}
 	}
 	if errors.Is(err, io.EOF) {
-		reading.Wait()
 		return nil
 	}
 	return err
@@ -136,10 +138,19 @@ func (q *served) quiet(m *pb.Step) bool {
 	return false
 }
 
+// Bounds of a model that makes sense: memory is made for each layer.
+const (
+	maxLayers  = 1 << 12
+	maxExperts = 1 << 16
+)
+
 // begin makes the hook of the choice.
 func (q *served) begin(ctx context.Context, m *pb.Begin, reply *pb.Reply) error {
 	p := q.server.plugin
 	r := m.GetRequest()
+	if l, e := m.GetModel().GetLayers(), m.GetModel().GetExperts(); l > maxLayers || e > maxExperts {
+		return fmt.Errorf("a model of %d layers of %d experts: %d of %d at most", l, e, maxLayers, maxExperts)
+	}
 	q.model, q.choice = wire.ToModel(m.GetModel()), int(r.GetChoice())
 	s := &Sequence{Context: ctx, Model: q.model, far: q.far, Spec: p.Spec, Riding: p.Riding,
 		Request: Request{ID: r.GetId(), MaxTokens: int(r.GetMaxTokens()), Seed: m.GetSeed(), Choice: int(r.GetChoice()), Choices: int(r.GetChoices())}}
@@ -184,6 +195,9 @@ func (q *served) outcome(reply *pb.Reply, out hook.Outcome) {
 
 // step serves a step.
 func (q *served) step(m *pb.Step, reply *pb.Reply) error {
+	if m.GetSequences() > hook.MaxSequences {
+		return &hook.Fault{Kind: hook.BadValue, Err: fmt.Errorf("%d sequences beside the choice: there are %d at most", m.GetSequences(), hook.MaxSequences)}
+	}
 	q.solo.Place(int(m.GetNextPosition()), int(m.GetSequences()))
 	if m.RewoundTo != nil {
 		q.solo.Back(int(m.GetRewoundTo()))

@@ -82,6 +82,7 @@ type Host struct {
 	plugins  map[string]*Plugin
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
+	closed   func() error // once
 }
 
 // Open starts the plugins that are allowed, and returns before they have started. A name
@@ -107,7 +108,7 @@ func Open(o Options) (*Host, error) {
 	}
 	h.launcher = newLauncher()
 	ctx, cancel := context.WithCancel(context.Background())
-	h.cancel = cancel
+	h.cancel, h.closed = cancel, sync.OnceValue(h.close)
 	for _, p := range found {
 		one := newPlugin(h, p)
 		h.plugins[p.name] = one
@@ -124,11 +125,15 @@ func short(dir string) string {
 	return dir
 }
 
-// Close ends the plugins.
+// Close ends the plugins, and returns when nothing of them is left.
 func (h *Host) Close() error {
 	if h == nil {
 		return nil
 	}
+	return h.closed()
+}
+
+func (h *Host) close() error {
 	h.cancel()
 	h.running.Wait()
 	for _, p := range h.plugins {

@@ -38,6 +38,7 @@ type Instance struct {
 	cancel   context.CancelFunc
 
 	out      chan *pb.SequenceRequest  // to the goroutine that sends
+	answers  chan *pb.SequenceRequest  // likewise, of one place: who asks without end waits for it
 	in       chan *pb.SequenceResponse // from the one that receives
 	gone     chan struct{}             // closed when nothing comes any more
 	why      error                     // then
@@ -80,7 +81,7 @@ func (p *Plugin) Start(ctx context.Context, e Env) (*Instance, error) {
 		return nil, &UnavailableError{Name: p.Name(), After: time.Second, Err: err}
 	}
 	i := &Instance{plugin: p, launched: l, env: e, params: string(params), spec: l.about.Spec, stream: stream, cancel: cancel,
-		out: make(chan *pb.SequenceRequest, waiting), in: make(chan *pb.SequenceResponse), gone: make(chan struct{}), closed: make(chan struct{})}
+		out: make(chan *pb.SequenceRequest, waiting), answers: make(chan *pb.SequenceRequest, 1), in: make(chan *pb.SequenceResponse), gone: make(chan struct{}), closed: make(chan struct{})}
 	i.running.Go(i.send)
 	i.running.Go(func() { i.receive(inner) })
 	p.choices.Add(1)
@@ -92,13 +93,16 @@ func (p *Plugin) Start(ctx context.Context, e Env) (*Instance, error) {
 func (i *Instance) send() {
 	defer func() { _ = i.stream.CloseSend() }() // receive knows what became of it
 	for open := true; open || len(i.out) > 0; {
+		var m *pb.SequenceRequest
 		select {
-		case m := <-i.out:
-			if i.stream.Send(m) != nil {
-				return
-			}
+		case m = <-i.answers:
+		case m = <-i.out:
 		case <-i.closed:
 			open = false
+			continue
+		}
+		if i.stream.Send(m) != nil {
+			return
 		}
 	}
 }
@@ -114,7 +118,10 @@ func (i *Instance) receive(ctx context.Context) {
 		}
 		if m.GetRead() != nil && i.observer.Load() {
 			result, err := i.lookUp(m.GetRead())
-			i.answer(result, err)
+			select {
+			case i.answers <- answer(result, err):
+			case <-ctx.Done():
+			}
 			continue
 		}
 		select {
@@ -141,7 +148,7 @@ const lingerFor = time.Second
 func (i *Instance) Close() {
 	close(i.closed)
 	i.plugin.choices.Add(-1)
-	i.plugin.lingering.Go(func() {
+	i.plugin.linger(func() {
 		timer := time.NewTimer(lingerFor)
 		defer timer.Stop()
 		for open := true; open; {
@@ -158,7 +165,7 @@ func (i *Instance) Close() {
 	})
 }
 
-// callTime is how long a call without a budget may take.
+// callTime is how long a call without a budget may take, and any with all its reads.
 const callTime = 30 * time.Second
 
 // fault makes the fault of a call of what went wrong with it.
@@ -186,6 +193,7 @@ func (i *Instance) ask(call *hook.Call, m *pb.SequenceRequest, read func(*pb.Rea
 	}
 	timer := time.NewTimer(budget - call.Busy())
 	defer timer.Stop()
+	latest := time.Now().Add(callTime)
 	give := func() error {
 		i.unreplied, i.astray = append(i.unreplied, i.step), true
 		return i.fault(hook.OverBudget, "the plugin %s took more than its %v", i.plugin.Name(), budget)
@@ -207,14 +215,16 @@ func (i *Instance) ask(call *hook.Call, m *pb.SequenceRequest, read func(*pb.Rea
 			return nil, give()
 		}
 		switch {
-		case r.GetRead() != nil && len(i.unreplied) > 0:
-			i.answer(nil, i.fault(hook.OverBudget, "the host has gone on: the answer to this step comes too late"))
 		case r.GetRead() != nil:
-			done := call.Aside()
-			result, err := read(r.GetRead())
-			done()
-			i.answer(result, err)
-			timer.Reset(max(budget-call.Busy(), 0))
+			m := i.look(call, r.GetRead(), read)
+			timer.Reset(max(min(budget-call.Busy(), time.Until(latest)), 0))
+			select {
+			case i.answers <- m:
+			case <-i.gone:
+				return nil, i.lost()
+			case <-timer.C: // it asks, and does not take the answers
+				return nil, give()
+			}
 		case r.GetReply() != nil && len(i.unreplied) > 0 && r.GetReply().GetStep() == i.unreplied[0]:
 			i.unreplied = i.unreplied[1:]
 			i.plugin.late.Add(1)
@@ -227,15 +237,21 @@ func (i *Instance) ask(call *hook.Call, m *pb.SequenceRequest, read func(*pb.Rea
 	}
 }
 
-// answer answers a read.
-func (i *Instance) answer(result *pb.ReadResult, err error) {
+// look answers a read within a call.
+func (i *Instance) look(call *hook.Call, r *pb.Read, read func(*pb.Read) (*pb.ReadResult, error)) *pb.SequenceRequest {
+	if len(i.unreplied) > 0 {
+		return answer(nil, i.fault(hook.OverBudget, "the host has gone on: the answer to this step comes too late"))
+	}
+	defer call.Aside()()
+	return answer(read(r))
+}
+
+// answer makes the answer to a read.
+func answer(result *pb.ReadResult, err error) *pb.SequenceRequest {
 	if err != nil {
 		result = &pb.ReadResult{Fault: wire.Fault(err)}
 	}
-	select {
-	case i.out <- &pb.SequenceRequest{Message: &pb.SequenceRequest_ReadResult{ReadResult: result}}:
-	case <-i.stream.Context().Done():
-	}
+	return &pb.SequenceRequest{Message: &pb.SequenceRequest_ReadResult{ReadResult: result}}
 }
 
 // adopt takes over what a reply wants, whatever its event.
@@ -260,18 +276,19 @@ func (i *Instance) adopt(call *hook.Call, r *pb.Reply) error {
 			return err
 		}
 	}
+	sequences := i.sequences[:len(i.sequences):len(i.sequences)]
 	for _, ids := range r.GetSequences() {
 		n, err := call.Sequence(ids.GetIds())
 		if err != nil {
 			return err
 		}
-		i.sequences = append(i.sequences, n)
+		sequences = append(sequences, n)
 	}
 	if err := call.Adopt(out); err != nil {
 		i.astray = true
 		return err
 	}
-	i.steer = call.Steer.Clone()
+	i.steer, i.sequences = call.Steer.Clone(), sequences
 	return nil
 }
 

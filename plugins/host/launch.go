@@ -77,7 +77,7 @@ func (h *Host) launch(ctx context.Context, p *installed, logs *logs) (*launched,
 		return nil, fmt.Errorf("the plugin %s: its program: %w", p.name, err)
 	}
 	token := secret(rand.Text())
-	l := &launched{}
+	l := &launched{process: &process{name: p.name, launcher: h.launcher, noise: &liner{logs: logs, level: "stdout"}, ended: make(chan struct{})}}
 	config := &plugin.ClientConfig{
 		HandshakeConfig:  plugin.HandshakeConfig{MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue},
 		VersionedPlugins: map[int]plugin.PluginSet{wire.Protocol: {wire.Name: &service{}}},
@@ -85,13 +85,15 @@ func (h *Host) launch(ctx context.Context, p *installed, logs *logs) (*launched,
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, sockets string) (runner.Runner, error) {
 			cmd.Path, cmd.Args, cmd.Dir, cmd.Err = program, p.command, p.dir, nil
 			cmd.Env = append(append(environment(h.options.Env), wire.TokenKey+"="+string(token), wire.ParentKey+"="+strconv.Itoa(os.Getpid())), cmd.Env...)
-			l.process = newProcess(h.launcher, p.name, cmd, sockets)
+			l.process.prepare(cmd, sockets)
 			return l.process, nil
 		},
 		SkipHostEnv:      true,
 		AutoMTLS:         p.mtls,
 		StartTimeout:     h.options.StartTimeout,
-		Stderr:           logs,
+		Stderr:           &liner{logs: logs, level: "stderr"},
+		SyncStdout:       &liner{logs: logs, level: "stdout"}, // of plugins in Go, once they serve
+		SyncStderr:       &liner{logs: logs, level: "stderr"},
 		Logger:           hclog.NewNullLogger(),
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: h.sockets},
 		GRPCDialOptions: []grpc.DialOption{
@@ -112,11 +114,7 @@ func (h *Host) launch(ctx context.Context, p *installed, logs *logs) (*launched,
 func (h *Host) connect(ctx context.Context, p *installed, l *launched) error {
 	ctx, cancel := context.WithTimeout(ctx, h.options.StartTimeout)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { // go-plugin's own wait knows no context
-		if l.process != nil {
-			l.process.killGroup()
-		}
-	})
+	stop := context.AfterFunc(ctx, l.process.killGroup) // go-plugin's own wait knows no context
 	defer stop()
 	protocol, err := l.client.Client()
 	if err != nil {
@@ -157,7 +155,7 @@ func (l *launched) dial(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkPeer(conn.(*net.UnixConn), l.process.cmd.Process.Pid); err != nil {
+	if err := checkPeer(conn.(*net.UnixConn), l.process.started()); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
@@ -165,18 +163,22 @@ func (l *launched) dial(ctx context.Context) (net.Conn, error) {
 
 // diagnose says why a plugin did not come to its first answer.
 func (l *launched) diagnose(p *installed, err error) error {
-	said := ""
-	if l.process != nil {
-		said = l.process.stdout.said()
+	if l.process.started() == 0 {
+		return err
 	}
+	said := l.process.stdout.said()
 	line, rest, _ := strings.Cut(said, "\n")
 	parts := strings.Split(line, "|")
 	handshake := len(parts) >= 5 && parts[0] == "1"
 	switch {
-	case l.process != nil && !handshake && said != "":
+	case !handshake && said != "":
 		return fmt.Errorf("the plugin %s printed %.300q where its handshake belongs: what a plugin prints goes to stderr; its SDK sees to that once it serves", p.name, said)
-	case l.process != nil && !handshake:
+	case !handshake:
 		return fmt.Errorf("the plugin %s (%s) ended, or said nothing, before its handshake; `roundhouse plugins logs %s` has what it wrote: %w", p.name, strings.Join(p.command, " "), p.name, err)
+	case parts[1] != strconv.Itoa(wire.Protocol):
+		return fmt.Errorf("the plugin %s speaks version %.20q of the handshake, and this host %d: a newer host, or an older plugin, is needed", p.name, parts[1], wire.Protocol)
+	case l.process.address == "": // it was not taken
+		return fmt.Errorf("the plugin %s: %w", p.name, err)
 	case p.mtls && (len(parts) < 6 || len(parts[5]) <= 50):
 		return fmt.Errorf("the plugin %s has no certificate for mutual TLS: where it cannot have one, its plugin.toml says mtls = false, and a token and its private socket stand in", p.name)
 	case !p.mtls && len(parts) >= 6 && len(parts[5]) > 50:
@@ -230,14 +232,11 @@ func about(p *installed, m *pb.DescribeResponse) (a About, err error) {
 
 // stop ends a plugin: in order, where it does so in time, and by force otherwise.
 func (l *launched) stop(grace time.Duration) {
-	if l.process == nil {
-		return
-	}
 	force := time.AfterFunc(grace, l.process.killGroup)
 	defer force.Stop()
 	l.client.Kill()
 	l.process.killGroup()
-	if l.process.cmd.Process != nil {
+	if l.process.started() != 0 {
 		<-l.process.ended
 	}
 	_ = os.RemoveAll(l.process.sockets) // go-plugin leaves it where a program did not start

@@ -10,7 +10,7 @@ import (
 // Line is a line of a plugin's log.
 type Line struct {
 	Time  time.Time `json:"time"`
-	Level string    `json:"level"` // debug, info, warn or error; stderr for what it wrote there
+	Level string    `json:"level"` // debug, info, warn or error; stderr or stdout for what it wrote there
 	Text  string    `json:"text"`
 }
 
@@ -20,12 +20,18 @@ const (
 	maxLineBytes = 2000
 )
 
-// logs keeps the newest lines of a plugin, over its launches: an io.Writer for stderr.
+// logs keeps the newest lines of a plugin, over its launches.
 type logs struct {
-	mu      sync.Mutex
-	lines   []Line
+	mu    sync.Mutex
+	lines []Line
+	told  func(Line) // of each line
+}
+
+// liner makes lines of a level of what is written. One goroutine uses it at a time.
+type liner struct {
+	logs    *logs
+	level   string
 	partial []byte
-	told    func(Line) // of each line
 }
 
 // add adds a line.
@@ -42,10 +48,8 @@ func (l *logs) add(level, text string) {
 }
 
 // Write implements io.Writer.
-func (l *logs) Write(data []byte) (int, error) {
-	l.mu.Lock()
-	rest := append(l.partial, data...)
-	var whole []string
+func (w *liner) Write(data []byte) (int, error) {
+	rest := append(w.partial, data...)
 	for {
 		at := bytes.IndexByte(rest, '\n')
 		if at < 0 && len(rest) > maxLineBytes {
@@ -54,15 +58,11 @@ func (l *logs) Write(data []byte) (int, error) {
 		if at < 0 {
 			break
 		}
-		whole = append(whole, string(rest[:min(at, maxLineBytes)]))
+		w.logs.add(w.level, string(rest[:min(at, maxLineBytes)]))
 		rest = rest[at:]
 		rest = bytes.TrimPrefix(rest, []byte("\n"))
 	}
-	l.partial = append([]byte(nil), rest...)
-	l.mu.Unlock()
-	for _, text := range whole {
-		l.add("stderr", text)
-	}
+	w.partial = append(w.partial[:0], rest...)
 	return len(data), nil
 }
 

@@ -30,6 +30,9 @@ type Plugin struct {
 	restart   chan struct{} // of one place
 	lingering sync.WaitGroup
 
+	lines  rate // of its log that are published
+	events rate // likewise
+
 	calls, late, lost, faults atomic.Int64
 	choices                   atomic.Int64 // open
 
@@ -47,9 +50,8 @@ type Plugin struct {
 
 func newPlugin(h *Host, i *installed) *Plugin {
 	p := &Plugin{host: h, installed: i, restart: make(chan struct{}, 1), state: Starting, changed: make(chan struct{}), metrics: map[string]float64{}}
-	var told rate
 	p.logs.told = func(line Line) {
-		if ok, missed := told.take(); ok {
+		if ok, missed := p.lines.take(); ok {
 			h.options.Publish("plugin_log", Logged{Plugin: i.name, Level: line.Level, Text: line.Text, Missed: missed})
 		}
 	}
@@ -145,6 +147,20 @@ func (p *Plugin) About(ctx context.Context) (About, error) {
 	return l.about, nil
 }
 
+// linger does what is left to do for a choice that is closed: the host's Close waits for
+// it. Behind that, nothing takes long, for the plugin is gone.
+func (p *Plugin) linger(do func()) {
+	p.mu.Lock()
+	stopped := p.state == Stopped
+	if !stopped {
+		p.lingering.Go(do)
+	}
+	p.mu.Unlock()
+	if stopped {
+		do()
+	}
+}
+
 // Restart ends the plugin's process and starts a new one; an open breaker is closed.
 // Choices that use it lose it.
 func (p *Plugin) Restart() {
@@ -188,7 +204,7 @@ func (p *Plugin) Stat() Stat {
 	switch {
 	case p.state == Ready:
 		s.Up = time.Since(p.since).Seconds()
-		s.PID = p.now.process.cmd.Process.Pid
+		s.PID = p.now.process.started()
 	case p.err != nil:
 		s.Error, s.Again = p.err.Error(), max(0, time.Until(p.until).Seconds())
 	}
@@ -209,6 +225,7 @@ type Told struct {
 	Plugin string `json:"plugin"`
 	Name   string `json:"name"`
 	Value  any    `json:"value"`
+	Missed int    `json:"missed,omitempty"` // events before it, which came too fast to be published
 }
 
 // watch takes what the plugin tells beside choices, until the stream ends.

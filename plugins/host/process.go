@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -55,26 +56,34 @@ type process struct {
 	name     string
 	cmd      *exec.Cmd
 	launcher *launcher
-	sockets  string // folder of its socket
+	sockets  string    // folder of its socket
+	noise    io.Writer // what it prints behind its handshake
 	stdout   *capture
-	stderr   *os.File
+	stderr   pipe
 	address  string // of its socket, once it has said so
 
 	ended chan struct{} // once it is gone
 
 	mu     sync.Mutex
+	pid    int  // 0 before it is started
+	killed bool // it must not be started any more
 	reaped bool
 }
 
-// newProcess prepares a process: cmd is go-plugin's, with its environment only.
-func newProcess(l *launcher, name string, cmd *exec.Cmd, sockets string) *process {
+// prepare takes the command: it is go-plugin's, with its environment only.
+func (p *process) prepare(cmd *exec.Cmd, sockets string) {
 	cmd.Stdin = nil
 	cmd.SysProcAttr = attributes()
-	return &process{name: name, cmd: cmd, launcher: l, sockets: sockets, ended: make(chan struct{})}
+	p.cmd, p.sockets = cmd, sockets
 }
 
 // Start implements runner.Runner.
 func (p *process) Start(context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.killed {
+		return fmt.Errorf("start the plugin %s: it was to end before it had started", p.name)
+	}
 	outRead, out, err := os.Pipe()
 	if err != nil {
 		return err
@@ -89,7 +98,7 @@ func (p *process) Start(context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("start the plugin %s: %w", p.name, err), outRead.Close(), errRead.Close())
 	}
-	p.stdout, p.stderr = &capture{from: outRead}, errRead
+	p.pid, p.stdout, p.stderr = p.cmd.Process.Pid, &capture{from: pipe{outRead}, rest: p.noise}, pipe{errRead}
 	go p.reap()
 	return nil
 }
@@ -111,13 +120,21 @@ func (p *process) reap() {
 }
 
 // killGroup kills the process and those of its group, unless it has ended: its number may
-// be another's then.
+// be another's then. One that has not started never does.
 func (p *process) killGroup() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.cmd.Process != nil && !p.reaped {
-		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // there may be none left
+	p.killed = true
+	if p.pid != 0 && !p.reaped {
+		_ = syscall.Kill(-p.pid, syscall.SIGKILL) // there may be none left
 	}
+}
+
+// started returns the process's number; 0 where there was none.
+func (p *process) started() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pid
 }
 
 // Kill implements runner.Runner.
@@ -150,10 +167,10 @@ func (p *process) Name() string { return p.name }
 
 // ID implements runner.Runner.
 func (p *process) ID() string {
-	if p.cmd.Process == nil {
-		return ""
+	if pid := p.started(); pid != 0 {
+		return strconv.Itoa(pid)
 	}
-	return strconv.Itoa(p.cmd.Process.Pid)
+	return ""
 }
 
 // PluginToHost implements runner.Runner: only a socket of the folder made for this launch
@@ -186,9 +203,25 @@ func (p *process) HostToPlugin(network, address string) (string, string, error) 
 	return network, address, nil
 }
 
+// pipe is read to its end, and closed there.
+type pipe struct{ *os.File }
+
+// Read implements io.Reader.
+func (p pipe) Read(into []byte) (int, error) {
+	n, err := p.File.Read(into)
+	if err != nil {
+		_ = p.File.Close()
+	}
+	return n, err
+}
+
 // capture keeps the beginning of what passes: the handshake, or what stands in its place.
+// go-plugin gets the first line. It would stop to read at a long one behind it, and who
+// prints would wait for ever: the rest goes elsewhere.
 type capture struct {
-	from *os.File
+	from   pipe
+	rest   io.Writer
+	behind bool // the first line
 
 	mu   sync.Mutex
 	text []byte
@@ -199,11 +232,22 @@ const maxCapture = 2000
 
 // Read implements io.Reader.
 func (c *capture) Read(into []byte) (int, error) {
-	n, err := c.from.Read(into)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.text = append(c.text, into[:min(n, maxCapture-len(c.text))]...)
-	return n, err
+	for {
+		n, err := c.from.Read(into)
+		c.mu.Lock()
+		c.text = append(c.text, into[:min(n, maxCapture-len(c.text))]...)
+		c.mu.Unlock()
+		line := n
+		if at := bytes.IndexByte(into[:n], '\n'); c.behind {
+			line = 0
+		} else if at >= 0 {
+			c.behind, line = true, at+1
+		}
+		_, _ = c.rest.Write(into[line:n]) // of the log, which takes all
+		if line > 0 || err != nil {
+			return line, err
+		}
+	}
 }
 
 // Close implements io.Closer.

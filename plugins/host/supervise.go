@@ -22,8 +22,7 @@ func (p *Plugin) supervise(ctx context.Context) {
 		p.launches++
 		p.mu.Unlock()
 		p.set(Starting, nil, nil, 0)
-		began := time.Now()
-		err := p.serve(ctx)
+		ran, err := p.serve(ctx)
 		if ctx.Err() != nil {
 			break
 		}
@@ -32,7 +31,7 @@ func (p *Plugin) supervise(ctx context.Context) {
 			ends = 0
 			continue
 		}
-		if time.Since(began) > o.MaxBack {
+		if ran > o.MaxBack {
 			ends = 0
 		}
 		ends++
@@ -66,24 +65,27 @@ type restartError struct{}
 
 func (*restartError) Error() string { return "a restart was asked for" }
 
-// serve launches the plugin and returns why it is no longer there, once nothing of it is.
-func (p *Plugin) serve(ctx context.Context) error {
+// serve launches the plugin and returns how long it was ready, and why it is no longer
+// there, once nothing of it is.
+func (p *Plugin) serve(ctx context.Context) (ran time.Duration, err error) {
 	l, err := p.host.launch(ctx, p.installed, &p.logs)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	inner, cancel := context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	beside.Go(func() { p.watch(inner, l) })
 	p.set(Ready, l, nil, 0)
+	began := time.Now()
 	err = p.keep(ctx, l)
+	ran = time.Since(began)
 	p.mu.Lock()
 	p.state, p.now = Starting, nil // nobody begins with it any more; who waits goes on waiting
 	p.mu.Unlock()
 	l.stop(p.host.options.Grace)
 	cancel()
 	beside.Wait()
-	return err
+	return ran, err
 }
 
 // keep watches a plugin until it ends, or has to.
@@ -143,6 +145,8 @@ func (p *Plugin) report(m *pb.WatchResponse) {
 			p.logs.add("warn", fmt.Sprintf("the event %.80q is left out: names are made of a-z, 0-9, _ and -, and values are JSON of %d bytes at most", e.GetName(), maxEventBytes))
 			return
 		}
-		p.host.options.Publish("plugin_event", Told{Plugin: p.Name(), Name: e.GetName(), Value: json.RawMessage(e.GetJson())})
+		if ok, missed := p.events.take(); ok {
+			p.host.options.Publish("plugin_event", Told{Plugin: p.Name(), Name: e.GetName(), Value: json.RawMessage(e.GetJson()), Missed: missed})
+		}
 	}
 }

@@ -142,7 +142,10 @@ func Floats(values []float32) []byte {
 
 // ToFloats makes numbers of bytes; n of them, or as many as there are where n is negative.
 func ToFloats(data []byte, n int) ([]float32, error) {
-	if len(data)%4 != 0 || n >= 0 && len(data) != 4*n {
+	if len(data)%4 != 0 {
+		return nil, fmt.Errorf("%d bytes are no floats: each has 4", len(data))
+	}
+	if n >= 0 && len(data) != 4*n {
 		return nil, fmt.Errorf("%d bytes where %d floats belong", len(data), n)
 	}
 	values := make([]float32, len(data)/4)
