@@ -84,7 +84,7 @@ func (h *Host) launch(ctx context.Context, p *installed, logs *logs) (*launched,
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, sockets string) (runner.Runner, error) {
 			cmd.Path, cmd.Args, cmd.Dir, cmd.Err = program, p.command, p.dir, nil
-			cmd.Env = append(append(environment(h.options.Env), wire.TokenKey+"="+string(token), wire.ParentKey+"="+strconv.Itoa(os.Getpid())), cmd.Env...)
+			cmd.Env = append(append(environment(h.options.Env), wire.TokenKey+"="+string(token), wire.ParentKey+"="+strconv.Itoa(h.options.Parent)), cmd.Env...)
 			l.process.prepare(cmd, sockets)
 			return l.process, nil
 		},
@@ -92,7 +92,7 @@ func (h *Host) launch(ctx context.Context, p *installed, logs *logs) (*launched,
 		AutoMTLS:         p.mtls,
 		StartTimeout:     h.options.StartTimeout,
 		Stderr:           &liner{logs: logs, level: "stderr"},
-		SyncStdout:       &liner{logs: logs, level: "stdout"}, // of plugins in Go, once they serve
+		SyncStdout:       &liner{logs: logs, level: "info"}, // what plugins in Go print once they serve
 		SyncStderr:       &liner{logs: logs, level: "stderr"},
 		Logger:           hclog.NewNullLogger(),
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: h.sockets},
