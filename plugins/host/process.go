@@ -23,6 +23,7 @@ import (
 type launcher struct {
 	start chan func()
 	ended chan struct{}
+	once  sync.Once
 }
 
 func newLauncher() *launcher {
@@ -46,7 +47,7 @@ func (l *launcher) do(f func() error) (err error) {
 }
 
 func (l *launcher) close() {
-	close(l.start)
+	l.once.Do(func() { close(l.start) })
 	<-l.ended
 }
 

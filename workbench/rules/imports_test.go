@@ -52,6 +52,7 @@ var rooms = map[string][]string{
 	"workbench/rules":          {},
 	"workbench/house":          {"workbench/demo", "workbench/synth"},
 	"workbench/hooks":          {"engine/...", "scripts/...", "plugins/..."},
+	"workbench/twin":           {"plugins"},
 }
 
 // room finds the row of a package. What lies in a package's internal folder
