@@ -215,10 +215,21 @@ func (c *checker) handshake(ctx context.Context) (string, error) {
 		err = u.Err
 	}
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%w%s", err, c.wrote())
 	}
 	c.about, c.spec, c.report.Version = about, about.Spec, about.Version
 	return fmt.Sprintf("version %q, the contract %d, %d parameters", about.Version, wire.API, len(about.Params)), nil
+}
+
+// wrote is what the plugin wrote to stderr at last.
+func (c *checker) wrote() (text string) {
+	lines := c.plugin.Logs(0)
+	for n := len(lines) - 1; n >= 0 && len(text) < 500; n-- {
+		if lines[n].Level == "stderr" {
+			text = "\n" + lines[n].Text + text
+		}
+	}
+	return text
 }
 
 // end closes the host, and starts the plugin once more without one.
@@ -236,7 +247,9 @@ func (c *checker) end(ctx context.Context) {
 		}
 	}
 	c.tell(l)
-	c.tell(c.orphan(ctx))
+	if c.only == "" {
+		c.tell(c.orphan(ctx))
+	}
 }
 
 // grace is how long the host waits for an end.

@@ -56,8 +56,11 @@ var subjects = map[string]subject{
 		p.Observer = true
 		plugins.Serve(p)
 	}},
-	"idle":  {whole: true, serve: func() { plugins.Serve(sdk(func(*plugins.Sequence) (any, error) { return idle{}, nil })) }},
-	"exits": {whole: true, fails: []string{"handshake"}, says: "ended, or said nothing", serve: func() { os.Exit(1) }},
+	"idle": {whole: true, serve: func() { plugins.Serve(sdk(func(*plugins.Sequence) (any, error) { return idle{}, nil })) }},
+	"exits": {whole: true, fails: []string{"handshake"}, says: "nobody can start me", serve: func() {
+		fmt.Fprintln(os.Stderr, "nobody can start me")
+		os.Exit(1)
+	}},
 	"noisy": {fails: []string{"standard output"}, says: "here I am", serve: logits(func(*plugins.Call, *plugins.Logits) error {
 		_, err := os.NewFile(1, "stdout").WriteString("here I am\n")
 		return err

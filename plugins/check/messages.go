@@ -224,7 +224,7 @@ type malformed struct {
 func (c *checker) malformed() []malformed {
 	strange := &pb.SequenceRequest{}
 	strange.ProtoReflect().SetUnknown([]byte{15<<3 | 2, 1, 0}) // a field 15, of one byte
-	one := func(list ...*pb.SequenceRequest) func(*scene) []*pb.SequenceRequest {
+	one := func(list ...*pb.SequenceRequest) func(*stream) []*pb.SequenceRequest {
 		return func(*stream) []*pb.SequenceRequest { return list }
 	}
 	list := []malformed{
