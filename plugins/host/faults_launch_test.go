@@ -75,8 +75,8 @@ var launchFaults = []fault{
 			}
 			o.Pins = []Pin{{Path: program, SHA256: strings.Repeat("0", 64)}}
 		}},
-	{name: "exits-first", what: "Exits before its handshake", serve: func() { os.Exit(5) }, refused: "ended, or said nothing, before its handshake"},
-	{name: "silent", what: "Says nothing", serve: func() { select {} }, options: soon, refused: "ended, or said nothing, before its handshake"},
+	{name: "exits-first", what: "Exits before its handshake", serve: func() { os.Exit(5) }, refused: "ended before its handshake: exit status 5"},
+	{name: "silent", what: "Says nothing", serve: func() { select {} }, options: soon, refused: "has said nothing in the time that it has"},
 	{name: "noise", what: "Prints before its handshake", serve: func() {
 		fmt.Println("Loading the very large model ...")
 		(&raw{}).serve()

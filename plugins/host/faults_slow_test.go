@@ -145,7 +145,7 @@ var loudFaults = []fault{
 			return errors.Join(err, err2)
 		}),
 		check: func(t *testing.T, p *Plugin) {
-			logged("stdout", "a print")(t, p)
+			logged("info", "a print")(t, p)
 			logged("stderr", "a complaint")(t, p)
 		}},
 	{name: "notices", what: "Tells 10,000 notices of one token", kinds: []string{"nothing"},

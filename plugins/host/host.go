@@ -31,6 +31,8 @@ type Options struct {
 	Pins    []Pin    // files that must be as they were
 	Env     []string // names of variables that plugins see, beside PATH, HOME and their like
 	Version string   // of the host, for plugins to know
+	// Parent is the process that plugins are told to end with; 0 for this one.
+	Parent int
 	// Budget of a call where a plugin declares none; DefaultBudget.
 	Budget time.Duration
 	// StartTimeout is how long a plugin may take to its first answer; 20 s.
@@ -66,6 +68,9 @@ func (o *Options) defaults() {
 	set(&o.Back, 100*time.Millisecond)
 	set(&o.MaxBack, 30*time.Second)
 	set(&o.BreakFor, time.Minute)
+	if o.Parent == 0 {
+		o.Parent = os.Getpid()
+	}
 	if o.Break <= 0 {
 		o.Break = 5
 	}

@@ -139,6 +139,9 @@ func (i *Instance) Digest(int) string { return i.launched.about.Digest }
 // Spec implements hook.Hook.
 func (i *Instance) Spec() hook.Spec { return i.plugin.host.budgeted(i.spec.Spec) }
 
+// Observer says whether the plugin only looks: nobody waits for what it is told.
+func (i *Instance) Observer() bool { return i.spec.Observer }
+
 // lingerFor is how long a plugin may take to see the end of a choice before its stream is
 // cut.
 const lingerFor = time.Second

@@ -84,15 +84,15 @@ func (h *Host) launch(ctx context.Context, p *installed, logs *logs) (*launched,
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, sockets string) (runner.Runner, error) {
 			cmd.Path, cmd.Args, cmd.Dir, cmd.Err = program, p.command, p.dir, nil
-			cmd.Env = append(append(environment(h.options.Env), wire.TokenKey+"="+string(token), wire.ParentKey+"="+strconv.Itoa(os.Getpid())), cmd.Env...)
+			cmd.Env = append(append(environment(h.options.Env), wire.TokenKey+"="+string(token), wire.ParentKey+"="+strconv.Itoa(h.options.Parent)), cmd.Env...)
 			l.process.prepare(cmd, sockets)
 			return l.process, nil
 		},
 		SkipHostEnv:      true,
 		AutoMTLS:         p.mtls,
-		StartTimeout:     h.options.StartTimeout,
+		StartTimeout:     h.options.StartTimeout + time.Second, // connect is first
 		Stderr:           &liner{logs: logs, level: "stderr"},
-		SyncStdout:       &liner{logs: logs, level: "stdout"}, // of plugins in Go, once they serve
+		SyncStdout:       &liner{logs: logs, level: "info"}, // what plugins in Go print once they serve
 		SyncStderr:       &liner{logs: logs, level: "stderr"},
 		Logger:           hclog.NewNullLogger(),
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: h.sockets},
@@ -118,7 +118,7 @@ func (h *Host) connect(ctx context.Context, p *installed, l *launched) error {
 	defer stop()
 	protocol, err := l.client.Client()
 	if err != nil {
-		return l.diagnose(p, err)
+		return l.diagnose(ctx, p, err)
 	}
 	raw, err := protocol.Dispense(wire.Name)
 	if err != nil {
@@ -127,7 +127,7 @@ func (h *Host) connect(ctx context.Context, p *installed, l *launched) error {
 	conn := raw.(*grpc.ClientConn) // service makes it
 	l.service, l.health = pb.NewPluginServiceClient(conn), grpc_health_v1.NewHealthClient(conn)
 	if err := l.healthy(ctx); err != nil {
-		return l.diagnose(p, err)
+		return l.diagnose(ctx, p, err)
 	}
 	m, err := l.service.Describe(ctx, &pb.DescribeRequest{HostVersion: h.options.Version, Api: wire.API})
 	if err != nil {
@@ -162,7 +162,7 @@ func (l *launched) dial(ctx context.Context) (net.Conn, error) {
 }
 
 // diagnose says why a plugin did not come to its first answer.
-func (l *launched) diagnose(p *installed, err error) error {
+func (l *launched) diagnose(ctx context.Context, p *installed, err error) error {
 	if l.process.started() == 0 {
 		return err
 	}
@@ -173,8 +173,12 @@ func (l *launched) diagnose(p *installed, err error) error {
 	switch {
 	case !handshake && said != "":
 		return fmt.Errorf("the plugin %s printed %.300q where its handshake belongs: what a plugin prints goes to stderr; its SDK sees to that once it serves", p.name, said)
+	case !handshake && ctx.Err() != nil:
+		return fmt.Errorf("the plugin %s (%s) has said nothing in the time that it has: its first line is its handshake: %w", p.name, strings.Join(p.command, " "), ctx.Err())
 	case !handshake:
-		return fmt.Errorf("the plugin %s (%s) ended, or said nothing, before its handshake; `roundhouse plugins logs %s` has what it wrote: %w", p.name, strings.Join(p.command, " "), p.name, err)
+		l.process.killGroup() // it may live, with its standard output closed
+		<-l.process.ended
+		return fmt.Errorf("the plugin %s (%s) ended before its handshake: %v; `roundhouse plugins logs %s` has what it wrote", p.name, strings.Join(p.command, " "), l.process.cmd.ProcessState, p.name)
 	case parts[1] != strconv.Itoa(wire.Protocol):
 		return fmt.Errorf("the plugin %s speaks version %.20q of the handshake, and this host %d: a newer host, or an older plugin, is needed", p.name, parts[1], wire.Protocol)
 	case l.process.address == "": // it was not taken

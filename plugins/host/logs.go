@@ -10,7 +10,7 @@ import (
 // Line is a line of a plugin's log.
 type Line struct {
 	Time  time.Time `json:"time"`
-	Level string    `json:"level"` // debug, info, warn or error; stderr or stdout for what it wrote there
+	Level string    `json:"level"` // debug, info, warn or error; stderr for what it wrote there, stdout for noise behind its handshake
 	Text  string    `json:"text"`
 }
 

@@ -147,6 +147,16 @@ func (p *Plugin) About(ctx context.Context) (About, error) {
 	return l.about, nil
 }
 
+// Service is the connection itself, for who checks what a plugin makes of messages that no
+// choice sends. Errors are as Start's.
+func (p *Plugin) Service(ctx context.Context) (pb.PluginServiceClient, error) {
+	l, err := p.await(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l.service, nil
+}
+
 // linger does what is left to do for a choice that is closed: the host's Close waits for
 // it. Behind that, nothing takes long, for the plugin is gone.
 func (p *Plugin) linger(do func()) {

@@ -100,7 +100,7 @@ func TestBreaker(t *testing.T) {
 	began := time.Now()
 	_, err := p.Start(t.Context(), Env{Model: small})
 	var u *UnavailableError
-	if !errors.As(err, &u) || time.Since(began) > 100*time.Millisecond || u.After > 300*time.Millisecond || !strings.Contains(err.Error(), "ended, or said nothing") {
+	if !errors.As(err, &u) || time.Since(began) > 100*time.Millisecond || u.After > 300*time.Millisecond || !strings.Contains(err.Error(), "ended before its handshake: exit status 6") {
 		t.Errorf("behind an open breaker: %v, after %v", err, time.Since(began))
 	}
 	within(t, "a breaker that opens again", func() bool { return len(events.states(Broken)) == 2 })
