@@ -61,6 +61,7 @@ var sets = []set{
 	{"library", tested("./workbench/library", ".")},
 	{"hook", hookCosts},
 	{"hostile", hostileFigures},
+	{"plugin", pluginFigures},
 }
 
 // evidence measures each promise and prints name, value, bound and verdict.
