@@ -82,12 +82,12 @@ gpu-test: gpu-bundle ## the bundle's tests on this machine's GPU (SETS="kernels 
 	@bash workbench/gpu/run.sh $(SETS)
 
 ##@ Longer runs
-.PHONY: fuzz load soak bench parity evidence hostile dist clean
+.PHONY: fuzz load soak bench parity evidence hostile plugin-faults dist clean
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@$(HOUSE) fuzz -jobs 2 -time $(FUZZTIME)
 
-load: ## many streams, cancels and slow readers for LOADTIME (10m): no wrong stream, flat memory
-	@ROUNDHOUSE_SOAK=$(LOADTIME) go test -count 1 -timeout 0 -v -run Soak ./engine
+load: ## many streams, cancels and slow readers for LOADTIME (10m), 1,000 crashes of plugins: no wrong stream, flat memory
+	@ROUNDHOUSE_SOAK=$(LOADTIME) go test -count 1 -timeout 0 -v -run Soak ./engine ./plugins/host
 
 soak: load ## the load, then every fuzz target for SOAKTIME (5m); writes workbench/docs/soak.md
 	@$(HOUSE) fuzz -time $(SOAKTIME) -jobs 4 -keep 16 -report workbench/docs/soak.md
@@ -103,6 +103,9 @@ evidence: build ## measure what the handbook promises (NAMES="demo sampler": onl
 
 hostile: ## every attack of a script, in process and in a worker; writes workbench/docs/hostile.md
 	@$(HOUSE) hostile -report workbench/docs/hostile.md
+
+plugin-faults: ## every fault of a plugin, crashes and hosts that are killed; writes workbench/docs/plugin-faults.md
+	@$(HOUSE) plugin-faults -report workbench/docs/plugin-faults.md
 
 dist: ## archives for every platform, checksums and completions in dist/
 	@$(HOUSE) dist -version '$(VERSION)' $(PLATFORMS)

@@ -24,6 +24,8 @@ var reportFile = flag.String("report", "", "write what was measured to this file
 // Report is what `make plugin-faults` makes a page of.
 type Report struct {
 	Budget float64 // of a call, ms
+	Health float64 // between two checks, ms
+	Back   float64 // the first wait before a plugin is started again, ms
 	Alone  float64 // the other stream's longest gap between two tokens without a fault, ms
 	Faults []Row
 }
@@ -32,7 +34,8 @@ type Report struct {
 type Row struct {
 	Name, What, Stopped, Said string
 	Longest, Recovered, Gap   float64
-	Dies                      bool
+	Refused                   string // part of the error of a launch
+	Dies, Survives            bool   // its process ended; one that it started did not
 }
 
 func (r *Report) write(t *testing.T) {

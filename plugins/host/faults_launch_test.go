@@ -22,9 +22,12 @@ func describing(change func(*pb.DescribeResponse)) func() {
 	return func() { (&raw{describe: change}).serve() }
 }
 
+// forever waits: a program in Go whose goroutines all wait for nothing would end.
+func forever() { time.Sleep(time.Hour) }
+
 // shakes says a handshake, and waits.
 func shakes(address func() string) func() {
-	return func() { fmt.Println(address()); select {} }
+	return func() { fmt.Println(address()); forever() }
 }
 
 // listening makes a socket in a folder, which says something to whoever connects.
@@ -76,13 +79,13 @@ var launchFaults = []fault{
 			o.Pins = []Pin{{Path: program, SHA256: strings.Repeat("0", 64)}}
 		}},
 	{name: "exits-first", what: "Exits before its handshake", serve: func() { os.Exit(5) }, refused: "ended before its handshake: exit status 5"},
-	{name: "silent", what: "Says nothing", serve: func() { select {} }, options: soon, refused: "has said nothing in the time that it has"},
+	{name: "silent", what: "Says nothing", serve: forever, options: soon, refused: "has said nothing in the time that it has"},
 	{name: "noise", what: "Prints before its handshake", serve: func() {
 		fmt.Println("Loading the very large model ...")
 		(&raw{}).serve()
 	}, refused: `"Loading the very large model ...`},
-	{name: "noise-bars", what: "Prints what looks like a handshake", serve: func() { fmt.Println("a|b|c|d|e|f"); select {} }, refused: `"a|b|c|d|e|f"`},
-	{name: "noise-long", what: "Prints a megabyte without an end of line", serve: func() { fmt.Print(strings.Repeat("n", 1<<20)); select {} }, refused: `"nnnn`},
+	{name: "noise-bars", what: "Prints what looks like a handshake", serve: func() { fmt.Println("a|b|c|d|e|f"); forever() }, refused: `"a|b|c|d|e|f"`},
+	{name: "noise-long", what: "Prints a megabyte without an end of line", serve: func() { fmt.Print(strings.Repeat("n", 1<<20)); forever() }, refused: `"nnnn`},
 	{name: "protocol", what: "Speaks another version of the handshake", serve: func() { (&raw{protocol: 2}).serve() }, refused: `speaks version "2" of the handshake`},
 	{name: "api", what: "Speaks another contract", serve: describing(func(m *pb.DescribeResponse) { m.Api = 7 }), refused: "it speaks the contract 7, and this host knows 1"},
 	{name: "name", what: "Has a name that is none", serve: describing(func(m *pb.DescribeResponse) { m.Name = "../x" }), refused: `it calls itself "../x"`},
@@ -101,7 +104,7 @@ var launchFaults = []fault{
 	}, refused: "has no certificate for mutual TLS"},
 	{name: "certificate", what: "Has a certificate, and is to have none", manifest: `command = [PROGRAM, "certificate"]` + plain, serve: func() {
 		fmt.Println("1|1|unix|" + listening(socketDir(), "") + "|grpc|" + strings.Repeat("A", 400))
-		select {}
+		forever()
 	}, refused: "mtls = false"},
 	{name: "socket-outside", what: "Listens outside of its folder", manifest: `command = [PROGRAM, "socket-outside"]` + plain,
 		serve: shakes(func() string { return "1|1|unix|" + listening(".", "") + "|grpc|" }), refused: "is not in the folder PLUGIN_UNIX_SOCKET_DIR"},
@@ -135,7 +138,7 @@ var launchFaults = []fault{
 				time.Sleep(time.Millisecond)
 			}
 			fmt.Println("1|1|unix|" + path + "|grpc|")
-			select {}
+			forever()
 		}, refused: "which is not of the plugin that was started"},
 }
 

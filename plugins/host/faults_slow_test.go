@@ -65,6 +65,11 @@ var slowFaults = []fault{
 		serve: asksOn},
 	{name: "asks-on-large", what: "The same of a model with 151,936 tokens", kinds: []string{"over_budget"}, model: &large,
 		serve: asksOn},
+	{name: "many", what: "Serves 64 choices at once, and takes a while for each token", kinds: []string{"nothing", "over_budget"}, beside: 63,
+		serve: serveHandling(func(_ *plugins.Call, l *plugins.Logits) error {
+			time.Sleep(time.Millisecond)
+			return l.Bias([]int32{2}, 1)
+		})},
 	{name: "ignores-end", what: "Does not end when it is told to", kinds: []string{"nothing"},
 		serve: func() {
 			go func() { // behind the server's end
@@ -72,7 +77,7 @@ var slowFaults = []fault{
 				}
 			}()
 			serveHandling(func(*plugins.Call, *plugins.Logits) error { return nil })()
-			select {}
+			forever()
 		}},
 }
 
@@ -148,7 +153,7 @@ var loudFaults = []fault{
 			logged("info", "a print")(t, p)
 			logged("stderr", "a complaint")(t, p)
 		}},
-	{name: "notices", what: "Tells 10,000 notices of one token", kinds: []string{"nothing"},
+	{name: "notices", what: "Tells 10,000 notices of one token", kinds: []string{"nothing", "over_budget"},
 		serve: replying(func(r *pb.Reply) {
 			for range 10000 {
 				r.Notices = append(r.Notices, &pb.Notice{Name: "n", Value: &pb.Notice_Number{Number: 1}})

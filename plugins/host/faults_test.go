@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ type fault struct {
 	manifest   string // plugin.toml in the place of one that starts serve; %q is the program
 	options    func(dir string, o *Options)
 	model      *hook.Model // in the place of a small one
+	beside     int         // choices at the same time
 
 	kinds    []string // of the first fault that its choice gets, any of them; "nothing" for none
 	refused  string   // part of the error, where it does not come to a choice
@@ -66,7 +68,7 @@ func TestFaults(t *testing.T) {
 		t.Fatalf("%d faults", len(faults))
 	}
 	open(t, Options{}, "all").Close() // what a first host starts for good is started
-	report := Report{Budget: ms(budget), Alone: ms(alone(t))}
+	report := Report{Budget: ms(budget), Health: ms(faultOptions().HealthEvery), Back: ms(faultOptions().Back), Alone: ms(alone(t))}
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			before := count(t)
@@ -89,7 +91,7 @@ func TestFaults(t *testing.T) {
 				t.Errorf("a call took %v", o.longest)
 			}
 			before.compare(t)
-			report.Faults = append(report.Faults, Row{f.name, f.what, o.stopped, o.said, ms(o.longest), ms(o.recovered), ms(o.gap), f.dies})
+			report.Faults = append(report.Faults, Row{f.name, f.what, o.stopped, o.said, ms(o.longest), ms(o.recovered), ms(o.gap), f.refused, f.dies, f.survives})
 		})
 	}
 	report.write(t)
@@ -186,7 +188,19 @@ func (f *fault) play(t *testing.T, p *Plugin, o *outcome) {
 	launches := p.Stat().Launches
 	var struck time.Time
 	o.stopped = "nothing"
+	var running sync.WaitGroup
+	others := make([]outcome, f.beside)
+	for n := range others {
+		other := start()
+		running.Go(func() { others[n].stopped = "nothing"; others[n].choice(other, model, func() {}) })
+	}
 	o.choice(i, model, func() { struck = time.Now() })
+	running.Wait()
+	for _, other := range others {
+		if o.longest = max(o.longest, other.longest); o.stopped == "nothing" {
+			o.stopped, o.said = other.stopped, other.said
+		}
+	}
 	if struck.IsZero() {
 		struck = time.Now()
 	}

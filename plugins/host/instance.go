@@ -61,31 +61,56 @@ const waiting = 256
 // Start begins a choice with the plugin, and waits while the plugin starts. Errors are
 // *UnavailableError, *hook.ParamError, or the context's. Close it where no chain does.
 func (p *Plugin) Start(ctx context.Context, e Env) (*Instance, error) {
-	l, err := p.await(ctx)
-	if err != nil {
-		return nil, err
-	}
-	filled, err := l.about.Params.Fill(e.Params)
-	if err != nil {
-		return nil, err
-	}
-	params, err := json.Marshal(filled)
-	if err != nil {
-		return nil, err
-	}
 	// The choice outlives the request's context by its last events; Close ends it.
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stream, err := l.service.Sequence(inner)
+	l, stream, err := p.sequence(ctx, inner)
 	if err != nil {
 		cancel()
-		return nil, &UnavailableError{Name: p.Name(), After: time.Second, Err: err}
+		return nil, err
 	}
-	i := &Instance{plugin: p, launched: l, env: e, params: string(params), spec: l.about.Spec, stream: stream, cancel: cancel,
+	params, err := l.about.fill(e.Params)
+	if err != nil {
+		cancel() // and the stream with it
+		return nil, err
+	}
+	i := &Instance{plugin: p, launched: l, env: e, params: params, spec: l.about.Spec, stream: stream, cancel: cancel,
 		out: make(chan *pb.SequenceRequest, waiting), answers: make(chan *pb.SequenceRequest, 1), in: make(chan *pb.SequenceResponse), gone: make(chan struct{}), closed: make(chan struct{})}
 	i.running.Go(i.send)
 	i.running.Go(func() { i.receive(inner) })
 	p.choices.Add(1)
 	return i, nil
+}
+
+// sequence opens a stream of a context. One that cannot be opened is a plugin's that has
+// just ended: the next process is waited for.
+func (p *Plugin) sequence(ctx, inner context.Context) (*launched, pb.PluginService_SequenceClient, error) {
+	for {
+		l, err := p.await(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		stream, err := l.service.Sequence(inner)
+		if err == nil {
+			return l, stream, nil
+		}
+		timer := time.NewTimer(time.Second)
+		select {
+		case <-l.process.ended:
+			timer.Stop()
+		case <-timer.C:
+			return nil, nil, &UnavailableError{Name: p.Name(), After: time.Second, Err: err}
+		}
+	}
+}
+
+// fill makes the parameters of a choice, as JSON. The error is a *hook.ParamError.
+func (a *About) fill(params map[string]any) (string, error) {
+	filled, err := a.Params.Fill(params)
+	if err != nil {
+		return "", err
+	}
+	text, err := json.Marshal(filled)
+	return string(text), err
 }
 
 // send sends what is to be sent: the stream makes who sends wait while the plugin does not

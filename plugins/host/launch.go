@@ -137,6 +137,16 @@ func (h *Host) connect(ctx context.Context, p *installed, l *launched) error {
 	return err
 }
 
+// lives says whether its process has not ended, as far as that is known.
+func (l *launched) lives() bool {
+	select {
+	case <-l.process.ended:
+		return false
+	default:
+		return true
+	}
+}
+
 // healthy asks for the plugin's status: that it answers is not enough.
 func (l *launched) healthy(ctx context.Context) error {
 	m, err := l.health.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: plugin.GRPCServiceName})

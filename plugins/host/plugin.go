@@ -122,7 +122,7 @@ func (p *Plugin) await(ctx context.Context) (*launched, error) {
 		state, now, err, until, changed := p.state, p.now, p.err, p.until, p.changed
 		p.mu.Unlock()
 		switch {
-		case state == Ready:
+		case state == Ready && now.lives():
 			return now, nil
 		case state == Stopped:
 			return nil, &UnavailableError{Name: p.Name(), After: time.Minute, Err: errClosed}

@@ -27,6 +27,7 @@ type raw struct {
 	observe  func(*pb.Step)            // of an observer: events that have no reply
 	step     func(pb.PluginService_SequenceServer, *pb.Step) error
 	watch    func(pb.PluginService_WatchServer) error
+	rewrite  func(context.Context) (*pb.RewriteResponse, error)
 	unary    func(context.Context) error // before every call
 }
 
@@ -65,6 +66,10 @@ func (r *raw) Describe(context.Context, *pb.DescribeRequest) (*pb.DescribeRespon
 		r.describe(m)
 	}
 	return m, nil
+}
+
+func (r *raw) Rewrite(ctx context.Context, _ *pb.RewriteRequest) (*pb.RewriteResponse, error) {
+	return r.rewrite(ctx)
 }
 
 func (r *raw) Watch(_ *pb.WatchRequest, stream pb.PluginService_WatchServer) error {

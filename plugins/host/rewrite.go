@@ -21,18 +21,14 @@ func (p *Plugin) Request(ctx context.Context, body []byte, params map[string]any
 	if err != nil {
 		return nil, err
 	}
-	filled, err := l.about.Params.Fill(params)
-	if err != nil {
-		return nil, err
-	}
-	given, err := json.Marshal(filled)
+	given, err := l.about.fill(params)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, rewriteTime)
 	defer cancel()
 	p.calls.Add(1)
-	r, err := l.service.Rewrite(ctx, &pb.RewriteRequest{BodyJson: string(body), ParamsJson: string(given)})
+	r, err := l.service.Rewrite(ctx, &pb.RewriteRequest{BodyJson: string(body), ParamsJson: given})
 	if err == nil && r.GetFault() != nil {
 		err = wire.ToFault(r.GetFault())
 	}

@@ -49,6 +49,22 @@ var supervised = map[string]func(){
 			},
 		}).serve()
 	},
+	"rewrite-hangs": func() {
+		(&raw{rewrite: func(ctx context.Context) (*pb.RewriteResponse, error) { <-ctx.Done(); select {} }}).serve()
+	},
+	"rewrite-garbles": func() {
+		(&raw{rewrite: func(context.Context) (*pb.RewriteResponse, error) {
+			return &pb.RewriteResponse{BodyJson: `{"prompt": `}, nil
+		}}).serve()
+	},
+	"rewrite-floods": func() {
+		(&raw{rewrite: func(context.Context) (*pb.RewriteResponse, error) {
+			return &pb.RewriteResponse{BodyJson: strings.Repeat(" ", 40<<20)}, nil
+		}}).serve()
+	},
+	"rewrite-exits": func() {
+		(&raw{rewrite: func(context.Context) (*pb.RewriteResponse, error) { os.Exit(8); return nil, nil }}).serve() //nolint:nilnil // it exits
+	},
 	"context": func() { // waits for the end of its choice
 		servePlugin(func(s *plugins.Sequence) (any, error) {
 			return &handling{func(*plugins.Call, *plugins.Logits) error {
@@ -306,4 +322,28 @@ func TestManyChoices(t *testing.T) {
 		c.Close()
 	}
 	within(t, "no open choice", func() bool { return h.Plugins()[0].Stat().Choices == 0 })
+}
+
+// A plugin that fails over the body of a request fails that request, and soon.
+func TestRewriteFaults(t *testing.T) {
+	for name, says := range map[string]string{
+		"rewrite-hangs": "DeadlineExceeded", "rewrite-garbles": "it is no JSON", "rewrite-floods": "larger than max", "rewrite-exits": "Unavailable",
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := open(t, Options{Back: time.Millisecond}, name)
+			p := h.Plugins()[0]
+			if _, err := p.About(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			_, err := p.Request(t.Context(), []byte(`{"prompt": "x"}`), nil, func(string) {})
+			if err == nil || !strings.Contains(err.Error(), says) || time.Since(began) > rewriteTime+300*time.Millisecond {
+				t.Errorf("%v, after %v; want %q", err, time.Since(began), says)
+			}
+			if p.Stat().Faults != 1 {
+				t.Errorf("%+v", p.Stat())
+			}
+			within(t, "a plugin that is ready", func() bool { return p.Stat().State == Ready })
+		})
+	}
 }

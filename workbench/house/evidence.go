@@ -63,6 +63,7 @@ var sets = []set{
 	{"hostile", hostileFigures},
 	{"plugin twin", tested("./workbench/twin", "^TestTwins$")},
 	{"plugin latency", tested("./workbench/twin", "^TestLatency$", "ROUNDHOUSE_LATENCY=1")},
+	{"plugin faults", pluginFigures},
 }
 
 // evidence measures each promise and prints name, value, bound and verdict.

@@ -17,15 +17,16 @@ import (
 type tool func(ctx context.Context, args []string) error
 
 var tools = map[string]tool{
-	"test":       test,
-	"tour":       tour,
-	"fuzz":       fuzz,
-	"gen-check":  genCheck,
-	"dist":       dist,
-	"parity":     parity,
-	"evidence":   evidence,
-	"hostile":    hostile,
-	"gpu-bundle": gpuBundle,
+	"test":          test,
+	"tour":          tour,
+	"fuzz":          fuzz,
+	"gen-check":     genCheck,
+	"dist":          dist,
+	"parity":        parity,
+	"evidence":      evidence,
+	"hostile":       hostile,
+	"plugin-faults": pluginFaults,
+	"gpu-bundle":    gpuBundle,
 }
 
 // group is a command that leads its own process group: when ctx ends, its
@@ -42,7 +43,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if len(os.Args) < 2 || tools[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "house: name a tool: test, tour, fuzz, gen-check, dist, parity, evidence, hostile or gpu-bundle; `make help` says what they do")
+		fmt.Fprintln(os.Stderr, "house: name a tool: test, tour, fuzz, gen-check, dist, parity, evidence, hostile, plugin-faults or gpu-bundle; `make help` says what they do")
 		os.Exit(2)
 	}
 	if err := tools[os.Args[1]](ctx, os.Args[2:]); err != nil {
