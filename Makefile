@@ -62,7 +62,7 @@ cross: ## compile for every platform of a release
 	  GOOS=$${platform%/*} GOARCH=$${platform#*/} go build -trimpath -o /dev/null ./workbench/cmd/roundhouse; \
 	done
 
-TOURS := README.md workbench/docs/hooks-in-ten-minutes.md workbench/docs/scripts-testing.md
+TOURS := README.md workbench/docs/hooks-in-ten-minutes.md workbench/docs/scripts-testing.md workbench/docs/plugins-in-ten-minutes.md
 
 tour: build ## run the tours of README.md and of pages of the handbook as they are written
 	@for page in $(TOURS); do $(HOUSE) tour $$page; done

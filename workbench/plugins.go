@@ -14,7 +14,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/roundhouse-ai/roundhouse/plugins/check"
 	"github.com/roundhouse-ai/roundhouse/plugins/host"
+	"github.com/roundhouse-ai/roundhouse/plugins/wire"
 	"github.com/roundhouse-ai/roundhouse/workbench/events"
 	"github.com/roundhouse-ai/roundhouse/workbench/hooks"
 	"github.com/roundhouse-ai/roundhouse/workbench/metrics"
@@ -204,6 +206,62 @@ func (a *App) PluginsList(ctx context.Context, server string, asJSON bool) error
 			}
 		}
 		fmt.Fprintf(a.Out, "%-20s %s\n", row.Name, term.Printable(state))
+	}
+	return nil
+}
+
+// checked is a line of a check, for programs.
+type checked struct {
+	Name   string  `json:"name"`
+	OK     bool    `json:"ok"`
+	Detail string  `json:"detail,omitempty"`
+	Millis float64 `json:"ms"`
+}
+
+// PluginsCheck holds a plugin to the contract: the program or folder at a path, or one of
+// the folder of plugins. params are JSON values, or texts.
+func (a *App) PluginsCheck(ctx context.Context, plugin string, params map[string]string, asJSON bool) error {
+	o := check.Options{Params: map[string]any{}}
+	if wire.PlainName(plugin) {
+		o.Dir, o.Name = a.Config.PluginsDir(os.Environ()), plugin
+	} else {
+		o.Path = plugin
+	}
+	for name, text := range params {
+		var value any
+		if json.Unmarshal([]byte(text), &value) != nil {
+			value = text
+		}
+		o.Params[name] = value
+	}
+	if !asJSON {
+		o.Told = func(l check.Line) {
+			mark := "ok  "
+			if !l.OK {
+				mark = "FAIL"
+			}
+			detail := ""
+			if l.Detail != "" {
+				detail = ": " + term.Printable(l.Detail)
+			}
+			fmt.Fprintf(a.Out, "%s %s%s (%s)\n", mark, l.Name, detail, l.Time.Round(time.Millisecond))
+		}
+	}
+	report, err := check.Run(ctx, o)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		lines := []checked{}
+		for _, l := range report.Lines {
+			lines = append(lines, checked{l.Name, l.OK, l.Detail, float64(l.Time.Microseconds()) / 1e3})
+		}
+		if err := a.printJSON(map[string]any{"name": report.Name, "version": report.Version, "ok": !report.Failed(), "lines": lines}); err != nil {
+			return err
+		}
+	}
+	if report.Failed() {
+		return ErrFindings
 	}
 	return nil
 }

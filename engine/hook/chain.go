@@ -112,6 +112,9 @@ func closeAll(hooks []Hook) {
 
 // begin calls Start and takes over what the hook declares.
 func (c *Chain) begin(l *link) error {
+	if spec := l.Spec(); spec.Far { // what it declares of all choices: its Start too may take longer
+		l.adopt(spec, c.options.Budget)
+	}
 	call := c.open(l, 0, At{Choice: c.options.Choice})
 	err := c.close(call, guarded(func() error { return l.Start(call) }))
 	l.mark(0)

@@ -121,7 +121,7 @@ type Hook interface {
 	// Start is called once, before anything else: steering set here is in force from
 	// prompt token 0 on. An error refuses the request.
 	Start(*Call) error
-	// Spec is asked for after Start.
+	// Spec is asked for after Start; a Far hook's also before, for what holds of every choice.
 	Spec() Spec
 	// Prompt may replace the ids before they are read.
 	Prompt(*Call, *Prompt) error

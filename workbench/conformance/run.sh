@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs unmodified OpenAI clients against a server with the demo model, and an
-# unmodified TypeScript over the scripts: one PASS or FAIL line a check, exit
-# status 1 when any failed.
+# Runs unmodified OpenAI clients against a server with the demo model, an
+# unmodified TypeScript over the scripts, and the plugins of the examples in a
+# server: one PASS or FAIL line a check, exit status 1 when any failed.
 #
-#   workbench/conformance/run.sh [python] [go] [types]      default: all
+#   workbench/conformance/run.sh [python] [go] [types] [plugins]    default: all
 #
-# ROUNDHOUSE_BIN names the program, default bin/roundhouse; types needs none.
+# ROUNDHOUSE_BIN names the program, default bin/roundhouse.
 # Clients and the compiler are installed once, pinned, into .cache/conformance;
 # that needs the network.
 set -euo pipefail
@@ -79,9 +79,35 @@ types_clients() {
   node "$here/types/check.mjs" "$root" "$dir/node_modules/typescript"
 }
 
+# check COMMAND NAME: runs it, and says PASS or FAIL.
+check() {
+  local name=$1; shift
+  if "$@"; then echo "PASS $name"; else echo "FAIL $name"; return 1; fi
+}
+
+plugins_clients() {
+  local venvs=$cache/plugins folder=$cache/examples failed=0
+  export ROUNDHOUSE_VENVS=$venvs
+  bash "$root/plugins/python/generate.sh" --check || failed=1
+  bash "$root/plugins/python/test.sh" || failed=1
+  check "plugins twins of three languages" env ROUNDHOUSE_PYTHON="$venvs/examples/bin/python" \
+    go -C "$root" test -count=1 -run '^TestTwins$' ./workbench/twin || failed=1
+  rm -rf "$folder" && mkdir -p "$folder/recorded" || return 1
+  local example
+  for example in "$root"/plugins/examples/*/; do
+    if [ -f "$example/plugin.toml" ]; then cp -r "${example%/}" "$folder"; else
+      CGO_ENABLED=0 go -C "$root" build -o "$folder/$(basename "$example")" "./plugins/examples/$(basename "$example")" || return 1
+    fi
+  done
+  local PATH=$venvs/examples/bin:$PATH ROUTING_DIR=$folder/recorded
+  export PATH ROUTING_DIR
+  python3 "$here/plugins.py" prepare "$folder" || return 1
+  start plugins --config "$folder/roundhouse.toml"
+  python3 "$here/plugins.py" "$address" "$folder" || failed=1
+  return $failed
+}
+
 servers() {
-  [ -x "$bin" ] || { echo "conformance: $bin is missing: run make build first, or set ROUNDHOUSE_BIN" >&2; exit 1; }
-  bin=$(realpath "$bin")
   start open
   export ROUNDHOUSE_URL=$address
   start keyed --api-key conformance-key
@@ -90,9 +116,11 @@ servers() {
   export ROUNDHOUSE_TIGHT_URL=$address
 }
 
+[ -x "$bin" ] || { echo "conformance: $bin is missing: run make build first, or set ROUNDHOUSE_BIN" >&2; exit 1; }
+bin=$(realpath "$bin")
 failed=0
-[ $# -gt 0 ] || set -- python go types
-[ "$*" = types ] || servers
+[ $# -gt 0 ] || set -- python go types plugins
+case " $* " in *" python "* | *" go "*) servers ;; esac
 for client in "$@"; do
   "${client}_clients" || failed=1
 done

@@ -61,7 +61,9 @@ var sets = []set{
 	{"library", tested("./workbench/library", ".")},
 	{"hook", hookCosts},
 	{"hostile", hostileFigures},
-	{"plugin", pluginFigures},
+	{"plugin twin", tested("./workbench/twin", "^TestTwins$")},
+	{"plugin latency", tested("./workbench/twin", "^TestLatency$", "ROUNDHOUSE_LATENCY=1")},
+	{"plugin faults", pluginFigures},
 }
 
 // evidence measures each promise and prints name, value, bound and verdict.
@@ -108,10 +110,13 @@ func (s set) judge(ctx context.Context) (misses int) {
 	return misses
 }
 
-// tested measures by tests, which log lines of evidence: name, value, unit and bound.
-func tested(pkg, run string) func(context.Context) ([]line, error) {
+// tested measures by tests, which log lines of evidence: name, value, unit and bound. Those
+// that are no tests of anything want a variable of the environment.
+func tested(pkg, run string, env ...string) func(context.Context) ([]line, error) {
 	return func(ctx context.Context) ([]line, error) {
-		output, err := exec.CommandContext(ctx, "go", "test", "-count", "1", "-v", "-run", run, pkg).CombinedOutput()
+		command := exec.CommandContext(ctx, "go", "test", "-count", "1", "-v", "-run", run, pkg)
+		command.Env = append(os.Environ(), env...)
+		output, err := command.CombinedOutput()
 		if err != nil {
 			return nil, fmt.Errorf("tests %s of %s: %w\n%s", run, pkg, err, output)
 		}

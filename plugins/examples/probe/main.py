@@ -6,6 +6,7 @@ import os
 
 import joblib
 import numpy as np
+import sklearn.linear_model  # noqa: F401: loaded with the program, not with the first answer
 
 from roundhouse_plugin import Fault, Plugin, serve
 

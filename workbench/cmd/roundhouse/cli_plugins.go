@@ -7,6 +7,7 @@ import "github.com/roundhouse-ai/roundhouse/workbench"
 type pluginsCmd struct {
 	Dir     string            `setting:"plugins.dir" placeholder:"DIR" complete:"DIR" help:"Folder of plugins (default: plugins beside the user's configuration file)."`
 	List    pluginsListCmd    `cmd:"" help:"List the plugins, whether they are allowed, and how they fare."`
+	Check   pluginsCheckCmd   `cmd:"" help:"Try all that a host does to a plugin."`
 	Logs    pluginsLogsCmd    `cmd:"" help:"Print what a plugin of a running server wrote."`
 	Restart pluginsRestartCmd `cmd:"" help:"Have a running server start a plugin anew."`
 }
@@ -31,6 +32,20 @@ func (*pluginsListCmd) Help() string {
 
 func (c *pluginsListCmd) Run(e *environment) error {
 	return e.with(func(a *workbench.App) error { return a.PluginsList(e.background, c.Server, c.JSON) })
+}
+
+type pluginsCheckCmd struct {
+	Plugin string            `arg:"" complete:"DIR" help:"Plugin: its program or folder, or a name of the folder of plugins."`
+	Param  map[string]string `placeholder:"NAME=VALUE" help:"Parameter of its answers, where it must have some; may be repeated."`
+	jsonFlag
+}
+
+func (*pluginsCheckCmd) Help() string {
+	return `Starts the plugin by itself, without a model, and plays answers to it: every event that it declares, many at once, with pauses and cancels, messages that make no sense, and the end of the host. A plugin in any language can be checked. Exit code 1 if a line fails. It is started whether it is allowed or not.`
+}
+
+func (c *pluginsCheckCmd) Run(e *environment) error {
+	return e.with(func(a *workbench.App) error { return a.PluginsCheck(e.background, c.Plugin, c.Param, c.JSON) })
 }
 
 type pluginsLogsCmd struct {
