@@ -128,7 +128,7 @@ func said(t *testing.T, handler string) string {
 // fault runs a logits handler and returns how it failed.
 func fault(t *testing.T, handler string) *hook.Fault {
 	t.Helper()
-	p := started(t, wrapped(`return { logits(l, at) { `+handler+` } }`), hook.Options{OnError: hook.Fail, Budget: 20 * time.Millisecond})
+	p := started(t, wrapped(`return { logits(l, at) { `+handler+` } }`), hook.Options{OnError: hook.Fail, Budget: time.Second})
 	_, err := p.step(3)
 	var f *hook.Fault
 	if !errors.As(err, &f) {

@@ -259,7 +259,7 @@ func (a *agreeing) Sequence(stream pb.PluginService_SequenceServer) error {
 			<-stream.Context().Done()
 		}
 		if err != nil {
-			return nil
+			return err
 		}
 		if m.GetReadResult() != nil {
 			continue

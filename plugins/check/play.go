@@ -223,7 +223,7 @@ const (
 // memory plays many tokens of one choice.
 func (c *checker) memory(ctx context.Context) (string, error) {
 	s := scenes()[0]
-	chain, p, err := c.begin(ctx, s)
+	chain, _, err := c.begin(ctx, s)
 	if err != nil {
 		return "", err
 	}
@@ -235,7 +235,8 @@ func (c *checker) memory(ctx context.Context) (string, error) {
 	if !ok {
 		return "not measured: this system has no /proc", nil
 	}
-	if chain, p, err = c.begin(ctx, s); err != nil {
+	chain, p, err := c.begin(ctx, s)
+	if err != nil {
 		return "", err
 	}
 	defer chain.Close()
