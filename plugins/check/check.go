@@ -66,7 +66,8 @@ type checker struct {
 // Bounds of a check.
 const (
 	defaultTimeout = 2 * time.Minute
-	patience       = 5 * time.Second // of an answer to a message
+	patience       = 5 * time.Second        // of an answer to a message
+	noticed        = 300 * time.Millisecond // an end of the plugin, by the host
 	never          = 24 * time.Hour
 )
 
@@ -147,6 +148,9 @@ func (c *checker) line(ctx context.Context, name string, do func() (detail strin
 	launches, began := c.plugin.Stat().Launches, time.Now()
 	detail, err := do()
 	took := time.Since(began)
+	for err != nil && c.plugin.Stat().State == host.Ready && time.Since(began) < took+noticed {
+		time.Sleep(time.Millisecond)
+	}
 	if s := c.plugin.Stat(); launches > 0 && (s.State != host.Ready || s.Launches != launches) && name != handshake {
 		err = errors.Join(err, errors.New(strings.TrimSuffix("its process ended, and is to outlive this: "+s.Error, ": ")), c.again(ctx, launches))
 	}

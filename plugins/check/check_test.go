@@ -43,7 +43,7 @@ type subject struct {
 var subjects = map[string]subject{
 	"good": {whole: true, serve: func() {
 		p := sdk(func(s *plugins.Sequence) (any, error) { return &good{s: s}, nil })
-		p.Spec = plugins.Spec{Lag: 1, Hold: 4, CaptureAll: true, Hidden: []int{3, 40}, Route: []int{2}}
+		p.Spec = plugins.Spec{Lag: 1, Hold: 4, Budget: 500 * time.Millisecond, CaptureAll: true, Hidden: []int{3, 40}, Route: []int{2}}
 		p.Riding = plugins.Riding{Top: 8, Entropy: true, ModelTop: 2}
 		p.Params = plugins.Params{"word": {Type: "string", Default: " fox"}, "heat": {Type: "number", Default: 0.5}}
 		p.Request = func(_ context.Context, body json.RawMessage, _ map[string]any) (json.RawMessage, error) {
@@ -113,7 +113,7 @@ var subjects = map[string]subject{
 		"a step before Begin", "a message that holds nothing", "a message of a kind that nobody knows", "an event that nobody knows",
 		"parameters that are no JSON", "Begin twice", "a host that dies"}},
 	"stays":   {fails: []string{"a choice that is closed in the midst of a step"}, says: "has not ended its stream", serve: func() { serveRaw(&agreeing{stays: true}) }},
-	"fragile": {fails: []string{"an event that nobody knows"}, says: "it is gone", serve: func() { serveRaw(&agreeing{fragile: true}) }},
+	"fragile": {fails: []string{"an event that nobody knows"}, says: "its process ended", serve: func() { serveRaw(&agreeing{fragile: true}) }},
 	"nan":     {fails: []string{"small model, logits"}, says: "not_a_number", serve: func() { serveRaw(&agreeing{nan: true}) }},
 }
 

@@ -52,7 +52,7 @@ func bear(own *syscall.SysProcAttr) error {
 var dyingFaults = []fault{
 	{name: "exit", what: "Exits in the midst of a step", kinds: []string{"lost"}, dies: true,
 		serve: serveDoing(func() error { os.Exit(3); return nil })},
-	{name: "panic", what: "Panics in a goroutine of its own", kinds: []string{"lost", "over_budget"}, dies: true,
+	{name: "panic", what: "Panics in a goroutine of its own", kinds: []string{"lost"}, dies: true,
 		serve: serveDoing(func() error {
 			go panic("nobody catches this")
 			time.Sleep(time.Second)
@@ -72,7 +72,7 @@ var dyingFaults = []fault{
 		serve: func() { servePlugin(func(*plugins.Sequence) (any, error) { return bomb{}, nil }) }},
 	{name: "kill", what: "Is killed with SIGKILL in the midst of a step", kinds: []string{"lost"}, dies: true,
 		serve: serveDoing(func() error { return kill(syscall.SIGKILL) })},
-	{name: "abort", what: "Aborts, with a dump of all goroutines on stderr", kinds: []string{"lost", "over_budget"}, dies: true,
+	{name: "abort", what: "Aborts, with a dump of all goroutines on stderr", kinds: []string{"lost"}, dies: true,
 		serve: serveDoing(func() error { return kill(syscall.SIGABRT) })},
 	{name: "exit-begin", what: "Exits when a choice begins", kinds: []string{"lost"}, dies: true,
 		serve: func() {

@@ -56,7 +56,7 @@ type outcome struct {
 
 // Options of the faults: the host's own, but for how long it waits.
 func faultOptions() Options {
-	return Options{StartTimeout: 5 * time.Second, Grace: 500 * time.Millisecond, HealthEvery: 250 * time.Millisecond, Back: 50 * time.Millisecond}
+	return Options{Env: []string{"GORACE"}, StartTimeout: 5 * time.Second, Grace: 500 * time.Millisecond, HealthEvery: 250 * time.Millisecond, Back: 50 * time.Millisecond}
 }
 
 // patience is how long a test waits for what is to happen.
@@ -67,27 +67,26 @@ func TestFaults(t *testing.T) {
 	if len(faults) < 50 {
 		t.Fatalf("%d faults", len(faults))
 	}
-	open(t, Options{}, "all").Close() // what a first host starts for good is started
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // or each plugin takes a second to end under the race detector
+	open(t, Options{}, "all").Close()       // what a first host starts for good is started
 	report := Report{Budget: ms(budget), Health: ms(faultOptions().HealthEvery), Back: ms(faultOptions().Back), Alone: ms(alone(t))}
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			before := count(t)
-			o := f.run(t)
-			// On a busy machine any call may be late, and any process be stopped a moment later
-			// than it was asked to: thrice in a row is no accident.
-			for range 2 {
-				if f.refused != "" || slices.Contains(f.kinds, o.stopped) {
-					break
-				}
-				o = f.run(t)
+			limit := budget
+			o := f.run(t, limit)
+			if late := hook.OverBudget.String(); o.stopped == late && !f.dies && !slices.Contains(f.kinds, late) { // the machine was too slow
+				limit *= 10
+				o = f.run(t, limit)
 			}
-			if f.refused == "" && !slices.Contains(f.kinds, o.stopped) {
+			slowly := f.dies && o.stopped == hook.OverBudget.String() // a process may take a while to end
+			if f.refused == "" && !slowly && !slices.Contains(f.kinds, o.stopped) {
 				t.Errorf("stopped by %s, want %v: %s", o.stopped, f.kinds, o.said)
 			}
 			if f.refused != "" && (o.stopped != "launch" || !strings.Contains(o.said, f.refused)) {
 				t.Errorf("stopped by %s: %s; want an error with %q", o.stopped, o.said, f.refused)
 			}
-			if o.longest > time.Second {
+			if o.longest > 25*limit+time.Second {
 				t.Errorf("a call took %v", o.longest)
 			}
 			before.compare(t)
@@ -102,13 +101,13 @@ const budget = 20 * time.Millisecond
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// run runs a fault.
-func (f *fault) run(t *testing.T) (o outcome) {
+// run runs a fault, with a budget of a call.
+func (f *fault) run(t *testing.T, budget time.Duration) (o outcome) {
 	t.Helper()
 	end := beside(t)
 	defer func() { o.gap = end() }()
 	options := faultOptions()
-	options.Dir, options.Allow = t.TempDir(), []string{f.name}
+	options.Budget, options.Dir, options.Allow = budget, t.TempDir(), []string{f.name}
 	f.install(t, options.Dir)
 	if f.options != nil {
 		f.options(options.Dir, &options)
@@ -133,7 +132,7 @@ func (f *fault) run(t *testing.T) (o outcome) {
 		within(t, "an error of its launch", func() bool { return p.Stat().Error != "" })
 		return outcome{stopped: "launch", said: p.Stat().Error}
 	}
-	f.play(t, p, &o)
+	f.play(t, p, budget, &o)
 	if f.check != nil {
 		f.check(t, p)
 	}
@@ -169,7 +168,7 @@ func within(t *testing.T, what string, is func() bool) {
 }
 
 // play plays a choice to the plugin, and waits until it is ready again where it ended.
-func (f *fault) play(t *testing.T, p *Plugin, o *outcome) {
+func (f *fault) play(t *testing.T, p *Plugin, budget time.Duration, o *outcome) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -192,9 +191,9 @@ func (f *fault) play(t *testing.T, p *Plugin, o *outcome) {
 	others := make([]outcome, f.beside)
 	for n := range others {
 		other := start()
-		running.Go(func() { others[n].stopped = "nothing"; others[n].choice(other, model, func() {}) })
+		running.Go(func() { others[n].stopped = "nothing"; others[n].choice(other, model, budget, func() {}) })
 	}
-	o.choice(i, model, func() { struck = time.Now() })
+	o.choice(i, model, budget, func() { struck = time.Now() })
 	running.Wait()
 	for _, other := range others {
 		if o.longest = max(o.longest, other.longest); o.stopped == "nothing" {
@@ -213,14 +212,14 @@ func (f *fault) play(t *testing.T, p *Plugin, o *outcome) {
 	within(t, "a new launch", func() bool { return p.Stat().Launches > launches && p.Stat().State == Ready })
 	o.recovered = time.Since(struck)
 	again := outcome{stopped: "nothing"}
-	again.choice(start(), model, func() {})
+	again.choice(start(), model, budget, func() {})
 	if again.stopped == "start" || strings.HasPrefix(again.said, "start") {
 		t.Errorf("the next choice: %s", again.said)
 	}
 }
 
 // choice plays one choice until it is over, or the hook is switched off.
-func (o *outcome) choice(h hook.Hook, model hook.Model, struck func()) {
+func (o *outcome) choice(h hook.Hook, model hook.Model, budget time.Duration, struck func()) {
 	off := false
 	fail := func(err error) {
 		var f *hook.Fault

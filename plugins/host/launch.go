@@ -69,12 +69,12 @@ func (secret) RequireTransportSecurity() bool { return false }
 // launch starts a plugin and asks what it is. Whatever goes wrong after its start, nothing
 // of it is left.
 func (h *Host) launch(ctx context.Context, p *installed, logs *logs) (*launched, error) {
-	if err := p.verify(h.options.Dir, h.options.Pins); err != nil {
-		return nil, err
-	}
 	program, err := exec.LookPath(p.command[0])
 	if err != nil {
 		return nil, fmt.Errorf("the plugin %s: its program: %w", p.name, err)
+	}
+	if err := p.verify(program, h.options.Dir, h.options.Pins); err != nil {
+		return nil, err
 	}
 	token := secret(rand.Text())
 	l := &launched{process: &process{name: p.name, launcher: h.launcher, noise: &liner{logs: logs, level: "stdout"}, ended: make(chan struct{})}}

@@ -124,15 +124,15 @@ func ParsePin(text string) (Pin, error) {
 	return Pin{filepath.Clean(path), strings.ToLower(sum)}, nil
 }
 
-// verify says whether the pins of a plugin's files hold. Pins of other plugins' files are
+// verify says whether the pins of a plugin's files hold; program is the one that is started. Pins of other plugins' files are
 // not looked at.
-func (p *installed) verify(dir string, pins []Pin) error {
+func (p *installed) verify(program, dir string, pins []Pin) error {
 	for _, pin := range pins {
 		path := pin.Path
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(dir, path)
 		}
-		own := path == p.command[0] || p.dir != dir && strings.HasPrefix(path, p.dir+string(filepath.Separator)) || slices.Contains(p.command, path)
+		own := path == program || p.dir != dir && strings.HasPrefix(path, p.dir+string(filepath.Separator)) || slices.Contains(p.command, path)
 		if !own {
 			continue
 		}

@@ -43,7 +43,7 @@ func (r *raw) serve() {
 		GRPCServer: func(o []grpc.ServerOption) *grpc.Server {
 			return grpc.NewServer(append(o, grpc.MaxSendMsgSize(1<<30), grpc.UnaryInterceptor(
 				func(ctx context.Context, m any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-					if r.sick && info.FullMethod == grpc_health_v1.Health_Check_FullMethodName && time.Since(began) > 100*time.Millisecond {
+					if r.sick && info.FullMethod == grpc_health_v1.Health_Check_FullMethodName && time.Since(began) > 700*time.Millisecond {
 						return &grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_NOT_SERVING}, nil
 					}
 					if r.unary != nil {
