@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -104,7 +105,15 @@ func TestLatency(t *testing.T) {
 	const tokens = 200
 	micros := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
 	b := open(t, python(t), 8)
-	for _, form := range forms {
+	text, err := os.ReadFile("forms/twin.ts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	apart := form{"script in a worker", func(lag int) hooks.Ask {
+		whole := strings.Replace(string(text), "import type { Hooks }", "import { script, type Hooks }", 1)
+		return hooks.Ask{File: "inline.ts", Text: whole + fmt.Sprintf("\nexport default script({ api: 1, lag: %d, hooks: twin });", lag)}
+	}}
+	for _, form := range []form{forms[0], apart, forms[1], forms[2]} {
 		for _, streams := range []int{1, 8} {
 			if _, err := b.latency(t.Context(), form.ask(2), streams, 20); err != nil { // to be warm
 				t.Fatal(err)

@@ -15,13 +15,13 @@ import (
 func main() { plugins.Serve(plugin()) }
 
 func plugin() *plugins.Plugin {
-	zero, most := 0.0, 1000.0
+	zero, least, most := 0.0, 1.0, 1000.0
 	return &plugins.Plugin{
 		Name: "balancer", Version: "1.0", Description: "biases the router towards experts that had little to do",
 		Params: plugins.Params{
 			"rate":   {Type: "number", Default: 0.02, Minimum: &zero, Description: "of a bias, for each token"},
 			"limit":  {Type: "number", Default: 1.0, Minimum: &zero, Description: "most that a bias can be"},
-			"window": {Type: "integer", Default: 64.0, Minimum: &zero, Maximum: &most, Description: "tokens that count"},
+			"window": {Type: "integer", Default: 64.0, Minimum: &least, Maximum: &most, Description: "tokens that count"},
 		},
 		New: func(s *plugins.Sequence) (any, error) {
 			b := &balancer{rate: s.Params["rate"].(float64), limit: s.Params["limit"].(float64), window: int(s.Params["window"].(float64))}
@@ -40,21 +40,27 @@ type balancer struct {
 	window      int
 	bias        [][]float64 // [layers][experts]
 	load        [][]int     // of the window, likewise
-	rows        [][][]uint16
+	rows        []row
+}
+
+// row is what one row was routed to.
+type row struct {
+	position int
+	experts  [][]uint16 // [layers]
 }
 
 // Routing implements plugins.RoutingHook.
 func (b *balancer) Routing(c *plugins.Call, r *plugins.Routing) error {
-	row := make([][]uint16, r.Layers)
-	for layer := range row {
+	now := row{r.Position, make([][]uint16, r.Layers)}
+	for layer := range now.experts {
 		ids, err := r.Experts(layer)
 		if err != nil {
 			return err
 		}
-		row[layer] = ids
+		now.experts[layer] = ids
 	}
-	b.count(row, 1)
-	if b.rows = append(b.rows, row); len(b.rows) > b.window {
+	b.count(now, 1)
+	if b.rows = append(b.rows, now); len(b.rows) > b.window {
 		b.count(b.rows[0], -1)
 		b.rows = b.rows[1:]
 	}
@@ -68,9 +74,17 @@ func (b *balancer) Routing(c *plugins.Call, r *plugins.Routing) error {
 	return c.Emit("variation", spread)
 }
 
+// Rewound implements plugins.RewoundHook.
+func (b *balancer) Rewound(to int) {
+	for len(b.rows) > 0 && b.rows[len(b.rows)-1].position >= to {
+		b.count(b.rows[len(b.rows)-1], -1)
+		b.rows = b.rows[:len(b.rows)-1]
+	}
+}
+
 // count adds a row to the load, or takes it away.
-func (b *balancer) count(row [][]uint16, times int) {
-	for layer, ids := range row {
+func (b *balancer) count(r row, times int) {
+	for layer, ids := range r.experts {
 		for _, id := range ids {
 			b.load[layer][id] += times
 		}
@@ -110,6 +124,9 @@ func variation(load []int) float64 {
 	mean := sum / float64(len(load))
 	for _, n := range load {
 		squares += (float64(n) - mean) * (float64(n) - mean)
+	}
+	if mean == 0 {
+		return 0
 	}
 	return math.Sqrt(squares/float64(len(load))) / mean
 }

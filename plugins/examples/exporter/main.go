@@ -73,27 +73,31 @@ func (e *exporter) plugin() *plugins.Plugin {
 		Name: "exporter", Version: "1.0", Description: "counts of chosen experts, for Prometheus", Observer: true,
 		New: func(s *plugins.Sequence) (any, error) {
 			e.choices.Inc()
-			e.shape(s.Model.Shape.Layers, s.Model.Shape.Experts)
-			return &watcher{e}, nil
+			return &watcher{e, e.shape(s.Model.Shape.Layers, s.Model.Shape.Experts)}, nil
 		},
 	}
 }
 
-// shape makes room for a model.
-func (e *exporter) shape(layers, experts int) {
+// shape makes room for a model, and returns it: answers that run on while another model comes
+// keep their own.
+func (e *exporter) shape(layers, experts int) [][]float64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.load) == layers && len(e.load[0]) == experts {
-		return
+		return e.load
 	}
 	e.load = make([][]float64, layers)
 	for layer := range e.load {
 		e.load[layer] = make([]float64, experts)
 	}
+	return e.load
 }
 
 // watcher is one choice.
-type watcher struct{ *exporter }
+type watcher struct {
+	*exporter
+	load [][]float64 // of its model
+}
 
 // Routing implements plugins.RoutingHook.
 func (w *watcher) Routing(_ *plugins.Call, r *plugins.Routing) error {
@@ -112,10 +116,10 @@ func (w *watcher) Routing(_ *plugins.Call, r *plugins.Routing) error {
 }
 
 // add counts the experts of a row, and returns the entropy of their layer's load.
-func (e *exporter) add(layer int, ids []uint16) float64 {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	load, sum, h := e.load[layer], 0.0, 0.0
+func (w *watcher) add(layer int, ids []uint16) float64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	load, sum, h := w.load[layer], 0.0, 0.0
 	for _, id := range ids {
 		load[id]++
 	}
