@@ -69,6 +69,7 @@ var betweenSizes = Options{Streams: 3, Context: 256, PrefillChunk: 64}
 // it changes no bit.
 func TestResidualIsWhatATapSees(t *testing.T) { residualIsWhatATapSees(t, open) }
 func TestResidualIsWhatATapSeesOnDevice(t *testing.T) {
+	arithmetic(t)
 	eachOnDevice(t, residualIsWhatATapSees)
 }
 
@@ -105,6 +106,7 @@ func residualIsWhatATapSees(t *testing.T, open opener) {
 // taps see, once for each row.
 func TestNeutralBetweenChangesNoBit(t *testing.T) { neutralBetweenChangesNoBit(t, open) }
 func TestNeutralBetweenChangesNoBitOnDevice(t *testing.T) {
+	arithmetic(t)
 	eachOnDevice(t, neutralBetweenChangesNoBit)
 }
 

@@ -115,7 +115,18 @@ func TestBatchesEqualSoloOnDevice(t *testing.T) {
 	eachOnDevice(t, func(t *testing.T, open opener) { batchesEqualSolo(t, open, lighter(mixed(16))) })
 }
 
+// arithmetic skips, in short runs, a test of numbers on the fake device: the race detector
+// makes it twenty times as long and has nothing to say of it; other tests have the
+// goroutines.
+func arithmetic(t *testing.T) {
+	t.Helper()
+	if testing.Short() && !silicon() {
+		t.Skip("arithmetic only: not in short runs")
+	}
+}
+
 func TestPrefillBitsOnDevice(t *testing.T) {
+	arithmetic(t)
 	others := []Options{{PrefillChunk: 64}}
 	if silicon() {
 		others = []Options{{PrefillChunk: 64}, {PrefillChunk: 128}, {PrefillChunk: 256}}
@@ -134,18 +145,23 @@ func TestEverySplitOnDevice(t *testing.T) {
 // How far prefill is from step form is a matter of goldens and parity: here only that
 // replay has the bits of decoding.
 func TestStepFormBitsOnDevice(t *testing.T) {
+	arithmetic(t)
 	eachOnDevice(t, func(t *testing.T, open opener) { stepFormBits(t, open(t, Options{Context: 256}), 0) })
 }
 
 func TestMixedStepOnDevice(t *testing.T) { eachOnDevice(t, mixedStepEqualsSolo) }
 
-func TestDecodeOnDevice(t *testing.T) { eachOnDevice(t, decodeEqualsSolo) }
+func TestDecodeOnDevice(t *testing.T) {
+	arithmetic(t)
+	eachOnDevice(t, decodeEqualsSolo)
+}
 
 func TestSnapshotsOnDevice(t *testing.T) { eachOnDevice(t, snapshotsGoOn) }
 
 func TestChoicesOnDevice(t *testing.T) { onceOnDevice(t, choicesEqualSolo) }
 
 func TestOvercommitOnDevice(t *testing.T) {
+	arithmetic(t)
 	n, tokens := 6, 150
 	if !silicon() {
 		n, tokens = 3, 120

@@ -122,7 +122,10 @@ func small(t *testing.T, o Options, streams int) (*Model, *formulas) {
 // Each intervention in the routing gives the logits that the formulas give with the
 // same edit: set before the prompt, or from a token on, at both lags; and what is
 // banned is never in the record, what is forced always.
-func TestInterventionsFollowTheFormulas(t *testing.T) { onEach(t, interventionsFollowTheFormulas) }
+func TestInterventionsFollowTheFormulas(t *testing.T) {
+	arithmetic(t)
+	onEach(t, interventionsFollowTheFormulas)
+}
 func TestInterventionsFollowTheFormulasOnDevice(t *testing.T) {
 	onEach(t, interventionsFollowTheFormulas)
 }

@@ -8,6 +8,7 @@ import (
 
 // A profile has every phase of a step, with what the phases with weights move.
 func TestProfileHasEveryPhase(t *testing.T) {
+	arithmetic(t)
 	m, _, err := planned(t, 4<<30, Options{Context: 512, Streams: 2})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,320 @@
+// Package live shows what runs to whoever watches, token by token, and takes commands that
+// change it: the dashboard's side of the server. live.md of the handbook has the protocol.
+//
+//	hub := live.New(live.Options{Feed: events})
+//	watch := hub.Attach(id, first, n, &request)   // before the engine gets the request
+//	watch.Token(choice, token)                    // for each token
+//	watch.End(choice, "stop", completion)
+//	http.Handle("/roundhouse/v1/live", hub)       // a WebSocket
+//
+// Nobody who makes tokens waits for one who watches: each watcher has a ring of frames, and
+// what it is too slow for is dropped, counted and told.
+package live
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/engine/hook"
+)
+
+// Feed has the server's events.
+type Feed interface {
+	Subscribe(ctx context.Context, request string) iter.Seq[[]byte]
+}
+
+// Options of a Hub.
+type Options struct {
+	Feed Feed // nil for none
+	// Vectors finds steering vectors by name, of a hidden size; nil for none.
+	Vectors func(hidden int) func(name string) ([]float32, error)
+}
+
+// Bounds of what watchers cost.
+const (
+	maxSessions   = 64
+	maxFrames     = 4096    // of a ring
+	maxRingBytes  = 8 << 20 // likewise
+	maxCandidates = 20
+	resumeFor     = 30 * time.Second // a session outlives its connection
+	maxStreams    = 1024             // that have ended, and are still told of
+)
+
+// Hub is where watchers and streams meet. It is safe for concurrent use.
+type Hub struct {
+	options Options
+	count   atomic.Int64 // of sessions: nobody watches where it is 0
+
+	mu       sync.RWMutex
+	model    *hook.Model
+	sessions map[string]*session
+	streams  map[uint32]*stream
+	next     uint32
+	closed   bool
+	running  sync.WaitGroup
+}
+
+// New returns a hub.
+func New(o Options) *Hub {
+	return &Hub{options: o, sessions: map[string]*session{}, streams: map[uint32]*stream{}}
+}
+
+// SetModel says which model runs from now on.
+func (h *Hub) SetModel(m hook.Model) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.model = &m
+}
+
+// Watching is how many sessions there are.
+func (h *Hub) Watching() int { return int(h.count.Load()) }
+
+// Close ends all sessions.
+func (h *Hub) Close() {
+	h.mu.Lock()
+	h.closed = true
+	sessions := slices.Collect(maps.Values(h.sessions))
+	h.mu.Unlock()
+	for _, s := range sessions {
+		h.end(s)
+	}
+	h.running.Wait()
+}
+
+// stream is one choice that runs.
+type stream struct {
+	about Stream // guarded by Hub.mu
+	shape hook.Shape
+	steer *steerer // nil where it cannot be steered
+	place int      // position of its next token
+}
+
+// Watch is what tells the hub of the choices of a request. Nil tells nobody.
+type Watch struct {
+	hub     *Hub
+	first   int
+	streams []*stream
+}
+
+// Attach tells the hub of the choices of a request, which have indices from first on, and
+// asks the engine for what watchers want. Where nobody watches, the request stays as it is.
+func (h *Hub) Attach(id string, first, n int, r *engine.Request) *Watch {
+	if h == nil {
+		return nil
+	}
+	watched := h.count.Load() > 0
+	w := &Watch{hub: h, first: first}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	watched = watched && h.model != nil
+	if watched {
+		r.Routing = true
+	}
+	for k := range n {
+		h.next++
+		s := &stream{about: Stream{Op: "stream", Handle: h.next, Request: id, Choice: first + k, State: "running", Prompt: len(r.Prompt), Routed: watched}, place: len(r.Prompt)}
+		if watched {
+			s.shape = h.model.Shape
+			s.steer = &steerer{hub: h, stream: s}
+		}
+		h.streams[h.next] = s
+		w.streams = append(w.streams, s)
+		h.tell(s.about)
+	}
+	if watched {
+		r.Hooks = h.steering(r.Hooks, w)
+	}
+	h.forget()
+	return w
+}
+
+// forget lets go of the oldest streams that have ended; the lock is held.
+func (h *Hub) forget() {
+	if len(h.streams) <= maxStreams {
+		return
+	}
+	for _, handle := range slices.Sorted(maps.Keys(h.streams)) {
+		if h.streams[handle].about.State == "ended" {
+			delete(h.streams, handle)
+		}
+		if len(h.streams) <= maxStreams/2 {
+			return
+		}
+	}
+}
+
+// tell sends a message to all sessions; the lock is held.
+func (h *Hub) tell(message any) {
+	if len(h.sessions) == 0 {
+		return
+	}
+	text, err := json.Marshal(message)
+	if err != nil {
+		return // our own types are JSON
+	}
+	for _, s := range h.sessions {
+		s.push(frame{text: true, data: text})
+	}
+}
+
+// Token tells of a token of the k-th choice.
+func (w *Watch) Token(k int, t engine.Token) {
+	if w == nil {
+		return
+	}
+	h, s := w.hub, w.streams[k]
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	position := s.place
+	s.place++ // its own goroutine is the only one here
+	if len(h.sessions) == 0 {
+		return
+	}
+	h.spread(s, position, t)
+}
+
+// spread sends a token to the sessions that want it, which share its bytes where they want the
+// same of it; the lock is held.
+func (h *Hub) spread(s *stream, position int, t engine.Token) {
+	made := map[string][]byte{}
+	for _, one := range h.sessions {
+		want := one.want.Load()
+		if want.streams != nil && !want.streams[s.about.Request] {
+			continue
+		}
+		data := made[want.key]
+		if data == nil {
+			out := Token{Handle: s.about.Handle, Position: position, ID: t.ID, Logprob: t.Logprob, Forced: t.Forced, Text: t.Text}
+			if t.Routing != nil {
+				out.Routing, out.Layers = t.Routing, want.of(t.Routing.Layers)
+			}
+			for _, c := range t.Candidates[:min(len(t.Candidates), want.candidates)] {
+				out.Candidates = append(out.Candidates, hook.Candidate{ID: c.ID, Logprob: c.Logprob})
+			}
+			data = out.append(make([]byte, 0, 256))
+			made[want.key] = data
+		}
+		one.push(frame{data: data})
+	}
+}
+
+// End tells how the k-th choice ended.
+func (w *Watch) End(k int, reason string, completion int) {
+	if w == nil {
+		return
+	}
+	w.hub.mu.Lock()
+	defer w.hub.mu.Unlock()
+	s := w.streams[k]
+	s.about.State, s.about.Reason, s.about.Made = "ended", reason, completion
+	w.hub.tell(s.about)
+}
+
+// steerer is the hook by which commands reach a stream.
+type steerer struct {
+	hook.None
+	hub    *Hub
+	stream *stream
+
+	mu      sync.Mutex
+	pending *order // nil for none
+}
+
+// order is steering that somebody asked for.
+type order struct {
+	steer   *hook.Steering
+	raw     json.RawMessage
+	session *session
+	id      int
+}
+
+// Name is what reports call the hook by which commands reach a stream.
+const Name = "dashboard"
+
+// Spec implements hook.Hook.
+func (s *steerer) Spec() hook.Spec { return hook.Spec{Name: Name, Events: hook.OnToken} }
+
+// Token implements hook.Hook: what was asked for since the last token is in force from two
+// positions on.
+func (s *steerer) Token(c *hook.Call, _ *hook.Token) error {
+	s.mu.Lock()
+	o := s.pending
+	s.pending = nil
+	s.mu.Unlock()
+	if o == nil {
+		return nil
+	}
+	if err := c.Adopt(hook.Outcome{Steer: o.steer}); err != nil {
+		return err
+	}
+	o.session.send(Steered{"steered", o.id, s.stream.about.Handle, c.Position + hook.DefaultLag})
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.stream.about.Steer = o.raw
+	s.hub.tell(s.stream.about)
+	return nil
+}
+
+// steering adds the steerers to a request's hooks.
+func (h *Hub) steering(to *engine.Hooking, w *Watch) *engine.Hooking {
+	out := engine.Hooking{}
+	if to != nil {
+		out = *to
+	}
+	start := out.Start
+	out.Start = func(choice uint32) (list []hook.Hook, err error) {
+		if start != nil {
+			if list, err = start(choice); err != nil {
+				return nil, err
+			}
+		}
+		if len(list) < hook.MaxHooks && int(choice) < len(w.streams) {
+			list = append(list, w.streams[choice].steer)
+		}
+		return list, nil
+	}
+	return &out
+}
+
+// steer carries out a command.
+func (h *Hub) steer(from *session, c *Command) error {
+	h.mu.RLock()
+	s := h.streams[c.Handle]
+	var running bool
+	if s != nil {
+		running = s.about.State == "running"
+	}
+	h.mu.RUnlock()
+	switch {
+	case s == nil:
+		return fmt.Errorf("there is no stream %d", c.Handle)
+	case !running:
+		return fmt.Errorf("the stream %d has ended", c.Handle)
+	case s.steer == nil:
+		return errors.New("the stream began while nobody watched, and cannot be steered: begin another while this page is open")
+	}
+	var vectors func(string) ([]float32, error)
+	if h.options.Vectors != nil {
+		vectors = h.options.Vectors(s.shape.Hidden)
+	}
+	steer := hook.NewSteering(s.shape)
+	if len(c.Steer) > 0 && string(c.Steer) != "null" {
+		var err error
+		if steer, err = hook.ParseSteering(c.Steer, s.shape, vectors); err != nil {
+			return err
+		}
+	}
+	s.steer.mu.Lock()
+	defer s.steer.mu.Unlock()
+	s.steer.pending = &order{steer, c.Steer, from, c.ID}
+	return nil
+}
