@@ -17,6 +17,7 @@ import (
 	"github.com/roundhouse-ai/roundhouse/engine"
 	"github.com/roundhouse-ai/roundhouse/workbench/events"
 	"github.com/roundhouse-ai/roundhouse/workbench/hooks"
+	"github.com/roundhouse-ai/roundhouse/workbench/live"
 	"github.com/roundhouse-ai/roundhouse/workbench/metrics"
 	"github.com/roundhouse-ai/roundhouse/workbench/openai"
 	"github.com/roundhouse-ai/roundhouse/workbench/term"
@@ -80,7 +81,8 @@ func (a *App) serveWith(ctx context.Context, listen string, folder Folder, hub *
 	counters := metrics.New(a.Version.Version, a.Version.Commit)
 	counters.SetHooks(owner)
 	counters.SetPlugins(pluginStates(owner.Plugins()))
-	server, err := a.server(counters.Handler(), hub, owner)
+	watching := live.New(live.Options{Feed: hub, Vectors: owner.Vectors})
+	server, err := a.server(counters.Handler(), hub, owner, watching)
 	if err != nil {
 		return err
 	}
@@ -89,7 +91,7 @@ func (a *App) serveWith(ctx context.Context, listen string, folder Folder, hub *
 		return fmt.Errorf("%w: choose another address with --listen; port 0 picks a free one", err)
 	}
 	ctx, stop := context.WithCancel(ctx)
-	context.AfterFunc(ctx, hub.Close) // whoever watches would keep the server from ending
+	context.AfterFunc(ctx, func() { hub.Close(); watching.Close() }) // whoever watches would keep the server from ending
 	served := make(chan error, 1)
 	go func() {
 		defer stop() // without a server there is nothing to work for
@@ -101,6 +103,7 @@ func (a *App) serveWith(ctx context.Context, listen string, folder Folder, hub *
 	if err == nil {
 		counters.SetSource(model)
 		owner.SetModel(model.HookModel(), model.HookTokenizer())
+		watching.SetModel(model.HookModel())
 		server.SetModel(counted{model, counters})
 		if note := model.Info().Note; note != "" {
 			a.Log.Info(note)
@@ -154,14 +157,22 @@ func (c counted) GenerateChoices(ctx context.Context, req engine.Request, n int,
 	return outcomes
 }
 
-func (a *App) server(counters http.Handler, hub *events.Hub, owner *hooks.Owner) (*openai.Server, error) {
+func (a *App) server(counters http.Handler, hub *events.Hub, owner *hooks.Owner, watching *live.Hub) (*openai.Server, error) {
 	settings := a.Config.Server
 	return openai.New(openai.Config{
 		Key: a.Config.APIKey, Hosts: settings.AllowedHosts, Origins: settings.AllowedOrigins,
 		MaxBody: int64(settings.MaxBody), Grace: time.Duration(settings.ShutdownGrace),
 		SpecialTokens: a.Config.Chat.SpecialTokens, Version: a.Version, Metrics: counters,
-		Hooks: serverHooks{owner}, Plugins: serverPlugins{owner.Plugins()}, Events: hub, Log: a.Log.With(slog.String("part", "http")),
+		Hooks: serverHooks{owner}, Plugins: serverPlugins{owner.Plugins()}, Events: hub, Live: serverLive{watching}, Log: a.Log.With(slog.String("part", "http")),
 	})
+}
+
+// serverLive is the live hub as the server wants it.
+type serverLive struct{ *live.Hub }
+
+// Watch implements openai.Live.
+func (l serverLive) Watch(request string, first, n int, r *engine.Request) openai.Watch {
+	return l.Attach(request, first, n, r)
 }
 
 // withHost gives an address without a host, such as :8480, the loopback host:

@@ -108,6 +108,11 @@ func (o *Owner) Check() error {
 	return nil
 }
 
+// Vectors finds steering vectors of a hidden size by name.
+func (o *Owner) Vectors(hidden int) func(name string) ([]float32, error) {
+	return o.vectors.get(hidden)
+}
+
 // Abandoned is how many scripts that could not be stopped still run.
 func (o *Owner) Abandoned() int {
 	o.mu.Lock()

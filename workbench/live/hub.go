@@ -118,6 +118,7 @@ func (h *Hub) Attach(id string, first, n int, r *engine.Request) *Watch {
 	watched = watched && h.model != nil
 	if watched {
 		r.Routing = true
+		r.Candidates = max(r.Candidates, maxCandidates)
 	}
 	for k := range n {
 		h.next++
@@ -175,7 +176,10 @@ func (w *Watch) Token(k int, t engine.Token) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	position := s.place
-	s.place++ // its own goroutine is the only one here
+	if t.Routing != nil { // hooks may have changed the prompt
+		position = t.Routing.Position + 1
+	}
+	s.place = position + 1 // its own goroutine is the only one here
 	if len(h.sessions) == 0 {
 		return
 	}

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -167,8 +168,26 @@ func (s *Server) keyMatches(r *http.Request) bool {
 		return true
 	}
 	scheme, key, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if sent, ok := socketKey(r); ok {
+		scheme, key = "Bearer", sent
+	}
 	want, got := sha256.Sum256([]byte(s.cfg.Key)), sha256.Sum256([]byte(key))
 	return strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(want[:], got[:]) == 1
+}
+
+// socketKey is the key of a WebSocket of a page, which cannot send headers of its own: a
+// subprotocol "roundhouse.key.HEX", the key's bytes in hexadecimal.
+func socketKey(r *http.Request) (key string, ok bool) {
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		return "", false
+	}
+	for name := range strings.SplitSeq(r.Header.Get("Sec-WebSocket-Protocol"), ",") {
+		if text, found := strings.CutPrefix(strings.TrimSpace(name), "roundhouse.key."); found {
+			raw, err := hex.DecodeString(text)
+			return string(raw), err == nil
+		}
+	}
+	return "", false
 }
 
 // body reads a request's body, bounded in size and in time. The deadline is
@@ -261,6 +280,12 @@ func (w *response) Write(p []byte) (int, error) {
 	n, err := w.ResponseWriter.Write(p)
 	w.bytes += int64(n)
 	return n, err
+}
+
+// Hijack lets a WebSocket have the connection.
+func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.status = http.StatusSwitchingProtocols
+	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
 // Unwrap lets http.ResponseController reach the connection.

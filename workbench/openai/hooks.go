@@ -110,6 +110,7 @@ type hooked struct {
 	total   int             // choices of the request
 	results []engine.Result // of the choices that have ended, by index
 	kept    int             // tokens that data is kept of
+	live    Live            // nil for none
 }
 
 // roundhouse takes the field of hooks. given says whether there is one.
@@ -306,7 +307,7 @@ func (s *Server) asked(ctx context.Context, body []byte) (*fields, HookAsk, *hoo
 		return nil, ask, nil, unsupported(hookField, "this server has no hooks: leave the field out")
 	}
 	ask.ID = entryOf(ctx).id
-	return f, ask, &hooked{back: back, body: body}, nil
+	return f, ask, &hooked{back: back, body: body, live: s.cfg.Live}, nil
 }
 
 // maxReturned bounds the tokens of a request that data is kept of, where the answer is

@@ -65,8 +65,12 @@ type choice struct {
 // request's hooks.
 func (p *params) complete(ctx context.Context, m Model, req engine.Request, first int, split func() splitter, send func(k int, u update) error) ([]engine.Result, error) {
 	p.hooks.attach(ctx, &req, p.n, first)
+	var watch Watch
+	if p.hooks.live != nil {
+		watch = p.hooks.live.Watch(entryOf(ctx).id, first, p.n, &req)
+	}
 	keep := p.logprobs || p.tokenIDs || p.hooks.back.tokens()
-	results, err := complete(ctx, m, req, p.n, split, keep, func(k int, u update) error {
+	results, err := complete(ctx, m, req, p.n, split, keep, watch, func(k int, u update) error {
 		if u.result != nil {
 			p.hooks.results = append(p.hooks.results, *u.result)
 		}
@@ -80,7 +84,7 @@ func (p *params) complete(ctx context.Context, m Model, req engine.Request, firs
 // keep says whether updates have tokens. The texts of a choice come as they are
 // made, its last update when all choices have ended. When one fails, so does
 // the request.
-func complete(ctx context.Context, m Model, req engine.Request, n int, split func() splitter, keep bool, send func(k int, u update) error) ([]engine.Result, error) {
+func complete(ctx context.Context, m Model, req engine.Request, n int, split func() splitter, keep bool, watch Watch, send func(k int, u update) error) ([]engine.Result, error) {
 	choices := make([]choice, n)
 	for k := range choices {
 		choices[k].split = split()
@@ -102,6 +106,9 @@ func complete(ctx context.Context, m Model, req engine.Request, n int, split fun
 			}
 		}()
 		c := &choices[k]
+		if watch != nil {
+			watch.Token(k, t)
+		}
 		if keep {
 			t.Candidates = slices.Clone(t.Candidates) // the engine may use its own again
 			c.tokens = append(c.tokens, t)
@@ -116,6 +123,11 @@ func complete(ctx context.Context, m Model, req engine.Request, n int, split fun
 		}
 		return nil
 	})
+	if watch != nil {
+		for k, o := range outcomes {
+			watch.End(k, reasonOf(o), o.Result.Completion)
+		}
+	}
 	if broken != nil {
 		panic(broken)
 	}
@@ -131,6 +143,19 @@ func complete(ctx context.Context, m Model, req engine.Request, n int, split fun
 		}
 	}
 	return results, nil
+}
+
+// reasonOf is why a choice ended, for who watches.
+func reasonOf(o engine.Outcome) string {
+	switch {
+	case o.Err == nil:
+		return string(o.Result.Reason)
+	case errors.Is(o.Err, errEnough):
+		return string(engine.Stopped)
+	case errors.Is(o.Err, context.Canceled):
+		return "cancelled"
+	}
+	return "error"
 }
 
 // last is the update that ends a choice; enough says that its splitter did.

@@ -62,6 +62,7 @@ type Config struct {
 	Hooks         Hooks        // of requests; nil for none
 	Plugins       Plugins      // answers /roundhouse/v1/plugins; nil for none
 	Events        Feed         // what GET /roundhouse/v1/events tells, and is told of requests; nil for none
+	Live          Live         // answers /roundhouse/v1/live, and is told of tokens; nil for none
 	Version       any          // answer of /version; a *struct or map; nil for {}
 	Log           *slog.Logger // nil for none
 }
@@ -216,6 +217,12 @@ func (s *Server) routes() http.Handler {
 	handle("POST", "/v1/completions", s.completions)
 	if s.cfg.Events != nil {
 		handle("GET", "/roundhouse/v1/events", s.events)
+	}
+	if s.cfg.Live != nil {
+		handle("GET", "/roundhouse/v1/live", func(w http.ResponseWriter, r *http.Request) error {
+			s.cfg.Live.ServeHTTP(w, r)
+			return nil
+		})
 	}
 	if s.cfg.Plugins != nil {
 		handle("GET", "/roundhouse/v1/plugins", s.listPlugins)
