@@ -57,7 +57,7 @@ func open(t *testing.T, o Options) (*Hub, string) {
 
 func watch(t *testing.T, url string) *watcher {
 	t.Helper()
-	conn, _, err := (&websocket.Dialer{Subprotocols: []string{Subprotocol}}).Dial(url, nil)
+	conn, _, err := (&websocket.Dialer{Subprotocols: []string{Subprotocol}}).Dial(url, nil) //nolint:bodyclose // websocket has read it, and says that it need not be closed
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -390,7 +390,8 @@ func TestNonsense(t *testing.T) {
 		}
 	}
 	other.subscribed(h, Command{})
-	if _, answer, err := (&websocket.Dialer{Subprotocols: []string{"chat"}}).Dial(url, nil); !errors.Is(err, websocket.ErrBadHandshake) || answer.StatusCode != 426 {
+	_, answer, err := (&websocket.Dialer{Subprotocols: []string{"chat"}}).Dial(url, nil) //nolint:bodyclose // websocket has read it, and says that it need not be closed
+	if !errors.Is(err, websocket.ErrBadHandshake) || answer.StatusCode != 426 {
 		t.Errorf("another subprotocol: %v", err)
 	}
 }

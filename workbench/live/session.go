@@ -130,7 +130,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // it has answered
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()                           // it may have ended already
 	seq, _ := strconv.ParseUint(r.URL.Query().Get("seq"), 10, 64) // without one, everything that is kept
 	s, resumed, err := h.session(r.URL.Query().Get("session"), seq, conn)
 	if err != nil {
@@ -221,7 +221,7 @@ func (h *Hub) end(s *session) {
 
 // write sends what there is for the session, until the connection ends.
 func (h *Hub) write(s *session, conn *websocket.Conn, resumed bool) {
-	defer conn.Close() // read ends with it
+	defer func() { _ = conn.Close() }() // read ends with it
 	if h.put(conn, websocket.TextMessage, h.hello(s, resumed)) != nil {
 		return
 	}

@@ -24,7 +24,7 @@ func TestServeLive(t *testing.T) {
 	p.ready()
 	url := "ws" + strings.TrimPrefix(p.url, "http") + "/roundhouse/v1/live"
 	dial := func(header http.Header, protocols ...string) (*websocket.Conn, int) {
-		conn, answer, err := (&websocket.Dialer{Subprotocols: append([]string{live.Subprotocol}, protocols...)}).Dial(url, header)
+		conn, answer, err := (&websocket.Dialer{Subprotocols: append([]string{live.Subprotocol}, protocols...)}).Dial(url, header) //nolint:bodyclose // websocket has read it, and says that it need not be closed
 		if err != nil && answer == nil {
 			t.Fatal(err)
 		}
