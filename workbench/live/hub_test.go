@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -391,7 +392,7 @@ func TestNonsense(t *testing.T) {
 	}
 	other.subscribed(h, Command{})
 	_, answer, err := (&websocket.Dialer{Subprotocols: []string{"chat"}}).Dial(url, nil) //nolint:bodyclose // websocket has read it, and says that it need not be closed
-	if !errors.Is(err, websocket.ErrBadHandshake) || answer.StatusCode != 426 {
+	if !errors.Is(err, websocket.ErrBadHandshake) || answer.StatusCode != http.StatusUpgradeRequired {
 		t.Errorf("another subprotocol: %v", err)
 	}
 }
