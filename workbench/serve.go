@@ -103,7 +103,7 @@ func (a *App) serveWith(ctx context.Context, listen string, folder Folder, hub *
 	if err == nil {
 		counters.SetSource(model)
 		owner.SetModel(model.HookModel(), model.HookTokenizer())
-		watching.SetModel(model.HookModel())
+		watching.SetModel(model.HookModel(), model.Stats)
 		server.SetModel(counted{model, counters})
 		if note := model.Info().Note; note != "" {
 			a.Log.Info(note)

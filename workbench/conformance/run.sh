@@ -76,7 +76,8 @@ types_clients() {
     npm ci --prefix "$dir" --ignore-scripts --no-audit --no-fund --silent || return 1
     cp "$here/types/package-lock.json" "$dir/installed.json" || return 1
   fi
-  node "$here/types/check.mjs" "$root" "$dir/node_modules/typescript"
+  node "$here/types/check.mjs" "$root" "$dir/node_modules/typescript" || return 1
+  node "$here/types/live.mjs" "$root" "$dir/node_modules/typescript"
 }
 
 # check COMMAND NAME: runs it, and says PASS or FAIL.

@@ -25,6 +25,7 @@ import (
 
 	"github.com/roundhouse-ai/roundhouse/engine"
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
+	"github.com/roundhouse-ai/roundhouse/engine/ops"
 )
 
 // Feed has the server's events.
@@ -54,8 +55,12 @@ type Hub struct {
 	options Options
 	count   atomic.Int64 // of sessions: nobody watches where it is 0
 
+	began time.Time
+	stop  chan struct{} // the end of its own goroutine
+
 	mu       sync.RWMutex
 	model    *hook.Model
+	stats    func() engine.Stats
 	sessions map[string]*session
 	streams  map[uint32]*stream
 	next     uint32
@@ -65,14 +70,60 @@ type Hub struct {
 
 // New returns a hub.
 func New(o Options) *Hub {
-	return &Hub{options: o, sessions: map[string]*session{}, streams: map[uint32]*stream{}}
+	h := &Hub{options: o, began: time.Now(), stop: make(chan struct{}), sessions: map[string]*session{}, streams: map[uint32]*stream{}}
+	h.running.Go(h.measure)
+	return h
 }
 
-// SetModel says which model runs from now on.
-func (h *Hub) SetModel(m hook.Model) {
+// SetModel says which model runs from now on, and who has its counters.
+func (h *Hub) SetModel(m hook.Model, stats func() engine.Stats) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.model = &m
+	h.model, h.stats = &m, stats
+}
+
+// statsEvery is how often the engine's counters are sent.
+const statsEvery = 500 * time.Millisecond
+
+// measure sends the engine's counters to who wants them.
+func (h *Hub) measure() {
+	tick := time.NewTicker(statsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-h.stop:
+			return
+		case <-tick.C:
+		}
+		h.mu.RLock()
+		stats, wanted := h.stats, []*session{}
+		for _, s := range h.sessions {
+			if s.want.Load().stats {
+				wanted = append(wanted, s)
+			}
+		}
+		watchers := len(h.sessions)
+		h.mu.RUnlock()
+		if stats == nil || len(wanted) == 0 {
+			continue
+		}
+		m := toStats(stats())
+		m.Seconds, m.Watchers = time.Since(h.began).Seconds(), watchers
+		for _, s := range wanted {
+			s.send(m)
+		}
+	}
+}
+
+// toStats makes a message of counters.
+func toStats(s engine.Stats) Stats {
+	m := Stats{Op: "stats", Queued: s.Queued, Running: s.Running, Swapped: s.Swapped, PagesUsed: s.PagesUsed, PagesTotal: s.PagesTotal, SlotsUsed: s.SlotsUsed,
+		SlotsTotal: s.SlotsTotal, Prompt: s.PromptTokens, Made: s.GeneratedTokens, Decode: s.Steps.Decode, Prefill: s.Steps.Prefill, Mixed: s.Steps.Mixed,
+		StepSeconds: s.Steps.Seconds, Rows: s.Steps.BatchRows, Phases: map[string]float64{}}
+	for phase, took := range s.PhaseTimes {
+		m.Phases[ops.Phase(phase).String()] = took.Seconds()
+	}
+	return m
 }
 
 // Watching is how many sessions there are.
@@ -81,6 +132,9 @@ func (h *Hub) Watching() int { return int(h.count.Load()) }
 // Close ends all sessions.
 func (h *Hub) Close() {
 	h.mu.Lock()
+	if !h.closed {
+		close(h.stop)
+	}
 	h.closed = true
 	sessions := slices.Collect(maps.Values(h.sessions))
 	h.mu.Unlock()

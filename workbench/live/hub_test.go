@@ -2,12 +2,16 @@ package live
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"iter"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -47,7 +51,7 @@ type watcher struct {
 func open(t *testing.T, o Options) (*Hub, string) {
 	t.Helper()
 	h := New(o)
-	h.SetModel(model)
+	h.SetModel(model, func() engine.Stats { return engine.Stats{Running: 3, GeneratedTokens: 9} })
 	web := httptest.NewServer(h)
 	t.Cleanup(func() {
 		h.Close()
@@ -356,6 +360,11 @@ func TestSteer(t *testing.T) {
 	if text, err := json.Marshal(w2.hello.Streams[0].Steer); err != nil || string(text) != `{"layers":{"2":{"ban":[6]}}}` {
 		t.Errorf("%s, %v", text, err)
 	}
+	w2.send(Command{Op: "subscribe", Stats: true})
+	var counters Stats
+	if w2.message(&counters); counters.Op != "stats" || counters.Running != 3 || counters.Made != 9 || counters.Watchers != 2 || len(counters.Phases) != ops.Phases {
+		t.Errorf("%+v", counters)
+	}
 	w2.send(Command{Op: "subscribe", Events: true})
 	var e Event
 	if w2.message(&e); e.Op != "event" || string(e.Event) != `{"seq":1}` {
@@ -395,6 +404,67 @@ func TestNonsense(t *testing.T) {
 	if !errors.Is(err, websocket.ErrBadHandshake) || answer.StatusCode != http.StatusUpgradeRequired {
 		t.Errorf("another subprotocol: %v", err)
 	}
+}
+
+// The frames that TypeScript is tested with are those of this program: -update writes them
+// anew.
+func TestSampleFrames(t *testing.T) {
+	one := token(3)
+	var samples []sample
+	for _, f := range []*Token{
+		{Seq: 5, Handle: 7, Position: 12, ID: 300, Logprob: -.5, Text: "é\n"},
+		{Seq: 1 << 40, Handle: 1, Position: 3, ID: -1, Forced: true, Layers: []int{0, 2}, Routing: one.Routing, Candidates: []hook.Candidate{{ID: 3, Logprob: -.25}, {ID: 9, Logprob: -4}}, Text: "t"},
+		{Seq: 2, Layers: []int{1}, Routing: one.Routing, Text: ""},
+	} {
+		data := f.append(binary.LittleEndian.AppendUint64(nil, f.Seq))
+		got, err := ParseToken(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := sample{Hex: hex.EncodeToString(data), Seq: got.Seq, Handle: got.Handle, Position: got.Position, ID: got.ID, Logprob: got.Logprob, Forced: got.Forced, Layers: got.Layers, Text: got.Text}
+		if got.Routing != nil {
+			s.Routed, s.K, s.IDs, s.Weights = true, got.Routing.K, got.Routing.IDs, got.Routing.Weights
+		}
+		for _, c := range got.Candidates {
+			s.Candidates, s.Logprobs = append(s.Candidates, c.ID), append(s.Logprobs, c.Logprob)
+		}
+		samples = append(samples, s)
+	}
+	text, err := json.MarshalIndent(samples, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append(text, '\n')
+	const name = "testdata/frames.json"
+	if *update {
+		if err := os.WriteFile(name, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if kept, err := os.ReadFile(name); err != nil || string(kept) != string(text) {
+		t.Errorf("%s is not what frames are now: %v; a frame of version 1 never changes", name, err)
+	}
+}
+
+var update = flag.Bool("update", false, "write the sample frames")
+
+// sample is a frame, and what is in it.
+type sample struct {
+	Hex        string    `json:"hex"`
+	Seq        uint64    `json:"seq"`
+	Handle     uint32    `json:"handle"`
+	Position   int       `json:"position"`
+	ID         int32     `json:"id"`
+	Logprob    float32   `json:"logprob"`
+	Forced     bool      `json:"forced"`
+	Routed     bool      `json:"routed"`
+	K          int       `json:"k"`
+	Layers     []int     `json:"layers"`
+	IDs        []uint16  `json:"ids"`
+	Weights    []float32 `json:"weights"`
+	Candidates []int32   `json:"candidates"`
+	Logprobs   []float32 `json:"logprobs"`
+	Text       string    `json:"text"`
 }
 
 // FuzzParseToken reads any bytes: an error, or a frame that is written the same again.

@@ -1,5 +1,7 @@
 package live
 
+//go:generate go run ./gen
+
 import (
 	"encoding/binary"
 	"encoding/json"
@@ -55,6 +57,29 @@ type Event struct {
 	Event json.RawMessage `json:"event"`
 }
 
+// Stats are counters of the engine since it began, and how full it is, twice a second where
+// they are subscribed to.
+type Stats struct {
+	Op          string             `json:"op"`      // "stats"
+	Seconds     float64            `json:"seconds"` // since the hub began, to make rates of
+	Queued      int                `json:"queued"`  // streams that wait
+	Running     int                `json:"running"`
+	Swapped     int                `json:"swapped"` // put aside
+	PagesUsed   int                `json:"pages_used"`
+	PagesTotal  int                `json:"pages_total"`
+	SlotsUsed   int                `json:"slots_used"`
+	SlotsTotal  int                `json:"slots_total"`
+	Prompt      uint64             `json:"prompt_tokens"`
+	Made        uint64             `json:"generated_tokens"`
+	Decode      uint64             `json:"decode_steps"`
+	Prefill     uint64             `json:"prefill_steps"`
+	Mixed       uint64             `json:"mixed_steps"`
+	StepSeconds float64            `json:"step_seconds"` // of all steps
+	Rows        uint64             `json:"batch_rows"`   // decoded in all steps
+	Phases      map[string]float64 `json:"phase_seconds"`
+	Watchers    int                `json:"watchers"`
+}
+
 // Dropped says that frames are missing before the next one.
 type Dropped struct {
 	Op     string `json:"op"`     // "dropped"
@@ -88,6 +113,7 @@ type Command struct {
 	Layers     []int    `json:"layers"`
 	Candidates int      `json:"candidates"`
 	Events     bool     `json:"events"` // those of the server too
+	Stats      bool     `json:"stats"`  // likewise the engine's
 	// Of steer: the stream, and its steering from now on, as the API's field steer has it.
 	Handle uint32          `json:"handle"`
 	Steer  json.RawMessage `json:"steer"`

@@ -27,6 +27,7 @@ type want struct {
 	streams    map[string]bool // nil for all
 	layers     []int           // nil for all
 	candidates int
+	stats      bool
 	key        string // the same for those who want the same of a token
 }
 
@@ -343,7 +344,7 @@ func (h *Hub) subscribe(s *session, c *Command) error {
 	if len(c.Streams) > maxNames || len(c.Layers) > maxNames || c.Candidates < 0 || c.Candidates > maxCandidates {
 		return fmt.Errorf("subscribe to %d streams, %d layers and %d candidates: %d, %d and %d at most", len(c.Streams), len(c.Layers), c.Candidates, maxNames, maxNames, maxCandidates)
 	}
-	w := &want{candidates: c.Candidates}
+	w := &want{candidates: c.Candidates, stats: c.Stats}
 	if c.Streams != nil {
 		w.streams = map[string]bool{}
 		for _, id := range c.Streams {

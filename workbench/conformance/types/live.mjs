@@ -1,0 +1,36 @@
+// The live protocol in TypeScript: it compiles, and reads the frames that Go writes.
+//
+//   node live.mjs ROOT TYPESCRIPT
+
+import assert from "node:assert";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+const [root, compiler] = process.argv.slice(2);
+const ts = createRequire(import.meta.url)(compiler);
+const file = join(root, "web/src/protocol.ts");
+const program = ts.createProgram([file], { noEmit: true, strict: true, types: [], lib: ["lib.es2022.d.ts", "lib.dom.d.ts"], target: ts.ScriptTarget.ES2022 });
+const wrong = ts.getPreEmitDiagnostics(program).map((d) => ts.flattenDiagnosticMessageText(d.messageText, "\n"));
+const { outputText } = ts.transpileModule(readFileSync(file, "utf8"), { compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext } });
+const { parseToken } = await import("data:text/javascript;base64," + Buffer.from(outputText).toString("base64"));
+
+const buffer = (hex) => Uint8Array.from(Buffer.from(hex, "hex")).buffer;
+try {
+  assert.deepEqual(wrong, []);
+  const samples = JSON.parse(readFileSync(join(root, "workbench/live/testdata/frames.json"), "utf8"));
+  assert.equal(samples.length, 3);
+  for (const { hex, ...want } of samples) {
+    const { layers, ids, weights, candidates, logprobs, ...rest } = parseToken(buffer(hex));
+    const got = { ...rest, layers: [...layers], ids: [...ids], weights: [...weights], candidates: [...candidates], logprobs: [...logprobs] };
+    for (const key of ["layers", "ids", "weights", "candidates", "logprobs"]) want[key] ??= [];
+    assert.deepEqual(got, want);
+    assert.throws(() => parseToken(buffer(hex.slice(0, -2))), /frame/);
+    assert.throws(() => parseToken(buffer(hex + "00")), /longer/);
+  }
+  assert.throws(() => parseToken(buffer("00")), /none of a token/);
+  console.log("PASS types web/src/protocol.ts reads the frames of Go");
+} catch (error) {
+  console.log(`FAIL types web/src/protocol.ts: ${error.message}`);
+  process.exit(1);
+}
