@@ -151,10 +151,21 @@ export interface Token {
 const HEAD = 40;
 const decoder = new TextDecoder();
 
-/** Reads a frame, or throws. */
-export function parseToken(buffer: ArrayBuffer): Token {
-  if (buffer.byteLength < HEAD) throw new Error("a frame of " + buffer.byteLength + " bytes is none of a token");
-  const view = new DataView(buffer);
+/** Reads the frames of a message, or throws. */
+export function parseTokens(buffer: ArrayBuffer): Token[] {
+  const list: Token[] = [];
+  for (let at = 0; at < buffer.byteLength; ) {
+    const [token, end] = parseToken(buffer, at);
+    list.push(token);
+    at = end;
+  }
+  return list;
+}
+
+/** Reads the frame at a place, and says where it ends. */
+function parseToken(buffer: ArrayBuffer, start: number): [Token, number] {
+  if (buffer.byteLength < start + HEAD) throw new Error("a frame of " + (buffer.byteLength - start) + " bytes is none of a token");
+  const view = new DataView(buffer, start);
   const seq = Number(view.getBigUint64(0, true));
   if (view.getUint8(8) !== 1) throw new Error("a frame of a kind that this page does not know");
   const flags = view.getUint8(9);
@@ -166,7 +177,7 @@ export function parseToken(buffer: ArrayBuffer): Token {
   const layers = view.getUint16(28, true);
   const candidates = view.getUint16(30, true);
   const bytes = view.getUint32(32, true);
-  let at = HEAD;
+  let at = start + HEAD;
   const take = (bytes: number) => {
     if (at + bytes > buffer.byteLength) throw new Error("a frame is shorter than its head says: " + buffer.byteLength + " bytes");
     return buffer.slice(at, (at += bytes)); // a copy: what follows may not be aligned
@@ -177,11 +188,11 @@ export function parseToken(buffer: ArrayBuffer): Token {
   const candidatesOf = new Int32Array(take(4 * candidates));
   const logprobsOf = new Float32Array(take(4 * candidates));
   const textOf = new Uint8Array(take(1 * bytes));
-  if (at !== buffer.byteLength) throw new Error("a frame is longer than its head says: " + buffer.byteLength + " bytes");
-  return {
+  const token: Token = {
     seq, handle, position, id, logprob, k, forced: (flags & 1) !== 0, routed: (flags & 2) !== 0,
     layers: layersOf, ids: idsOf, weights: weightsOf, candidates: candidatesOf, logprobs: logprobsOf, text: decoder.decode(textOf),
   };
+  return [token, at];
 }
 
 /** What a server sends as text. */

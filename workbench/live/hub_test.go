@@ -43,9 +43,10 @@ func (f feed) Subscribe(ctx context.Context, _ string) iter.Seq[[]byte] {
 
 // watcher is a client.
 type watcher struct {
-	t     *testing.T
-	conn  *websocket.Conn
-	hello Hello
+	t      *testing.T
+	conn   *websocket.Conn
+	hello  Hello
+	tokens []*Token // of the message of the moment
 }
 
 func open(t *testing.T, o Options) (*Hub, string) {
@@ -99,15 +100,19 @@ func (w *watcher) message(into any) {
 // token reads a frame.
 func (w *watcher) token() *Token {
 	w.t.Helper()
-	kind, data := w.read()
-	if kind != websocket.BinaryMessage {
-		w.t.Fatalf("a message where a frame belongs: %s", data)
+	if len(w.tokens) == 0 {
+		kind, data := w.read()
+		if kind != websocket.BinaryMessage {
+			w.t.Fatalf("a message where a frame belongs: %s", data)
+		}
+		var err error
+		if w.tokens, err = ParseTokens(data); err != nil {
+			w.t.Fatal(err)
+		}
 	}
-	token, err := ParseToken(data)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return token
+	t := w.tokens[0]
+	w.tokens = w.tokens[1:]
+	return t
 }
 
 func (w *watcher) send(c Command) {
@@ -225,15 +230,17 @@ func TestSlowWatchersLoseFrames(t *testing.T) {
 	for {
 		kind, data := w.read()
 		if kind == websocket.BinaryMessage {
-			f, err := ParseToken(data)
+			frames, err := ParseTokens(data)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if int(f.ID) <= last {
-				t.Fatalf("token %d behind %d", f.ID, last)
+			for _, f := range frames {
+				if int(f.ID) <= last {
+					t.Fatalf("token %d behind %d", f.ID, last)
+				}
+				last = int(f.ID)
+				got++
 			}
-			last = int(f.ID)
-			got++
 			continue
 		}
 		var m struct {
@@ -417,10 +424,11 @@ func TestSampleFrames(t *testing.T) {
 		{Seq: 2, Layers: []int{1}, Routing: one.Routing, Text: ""},
 	} {
 		data := f.append(binary.LittleEndian.AppendUint64(nil, f.Seq))
-		got, err := ParseToken(data)
-		if err != nil {
-			t.Fatal(err)
+		list, err := ParseTokens(data)
+		if err != nil || len(list) != 1 {
+			t.Fatalf("%d frames, %v", len(list), err)
 		}
+		got := list[0]
 		s := sample{Hex: hex.EncodeToString(data), Seq: got.Seq, Handle: got.Handle, Position: got.Position, ID: got.ID, Logprob: got.Logprob, Forced: got.Forced, Layers: got.Layers, Text: got.Text}
 		if got.Routing != nil {
 			s.Routed, s.K, s.IDs, s.Weights = true, got.Routing.K, got.Routing.IDs, got.Routing.Weights
@@ -467,18 +475,25 @@ type sample struct {
 	Text       string    `json:"text"`
 }
 
-// FuzzParseToken reads any bytes: an error, or a frame that is written the same again.
-func FuzzParseToken(f *testing.F) {
+// FuzzParseTokens reads any bytes: an error, or frames that account for all of them.
+func FuzzParseTokens(f *testing.F) {
 	sample := token(1)
 	one := &Token{Handle: 1, Position: 3, ID: 2, Layers: []int{0, 2}, Routing: sample.Routing, Candidates: []hook.Candidate{{ID: 1}}, Text: "é"}
 	f.Add(one.append(make([]byte, seqBytes)))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := ParseToken(data)
+		list, err := ParseTokens(data)
 		if err != nil {
 			return
 		}
-		if got.Routing == nil && len(data) > headBytes+len(got.Text)+8*len(got.Candidates) {
-			t.Errorf("%d bytes are %+v", len(data), got)
+		size := 0
+		for _, got := range list {
+			size += headBytes + len(got.Text) + 8*len(got.Candidates) + 2*len(got.Layers)
+			if got.Routing != nil {
+				size += 6 * len(got.Routing.IDs)
+			}
+		}
+		if size != len(data) {
+			t.Errorf("%d bytes are %d frames of %d bytes", len(data), len(list), size)
 		}
 	})
 }

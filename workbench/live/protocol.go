@@ -119,7 +119,9 @@ type Command struct {
 	Steer  json.RawMessage `json:"steer"`
 }
 
-// Token is what a frame has of one token. Frames are binary, little end first:
+// Token is what a frame has of one token. A binary message has one frame or more, one behind
+// the other, as many as there were since the last message, 60 a second at most. Frames are
+// little end first:
 //
 //	u64 seq        counts the frames of the session
 //	u8  1          the kind: a token
@@ -205,17 +207,30 @@ func (t *Token) append(b []byte) []byte {
 	return append(b, t.Text...)
 }
 
-// ParseToken reads a frame. Routing has the layers that the frame has, one behind the other.
-func ParseToken(b []byte) (*Token, error) {
+// ParseTokens reads the frames of a message.
+func ParseTokens(b []byte) (list []*Token, err error) {
+	for len(b) > 0 {
+		var t *Token
+		if t, b, err = parseToken(b); err != nil {
+			return nil, err
+		}
+		list = append(list, t)
+	}
+	return list, nil
+}
+
+// parseToken reads the first frame, and returns what follows. Routing has the layers that the
+// frame has, one behind the other.
+func parseToken(b []byte) (t *Token, rest []byte, err error) {
 	le := binary.LittleEndian
 	if len(b) < headBytes || b[seqBytes] != kindToken {
-		return nil, fmt.Errorf("a frame of %d bytes is none of a token", len(b))
+		return nil, nil, fmt.Errorf("a frame of %d bytes is none of a token", len(b))
 	}
-	t := &Token{Seq: le.Uint64(b), Forced: b[9]&flagForced != 0, Handle: le.Uint32(b[12:]), Position: int(le.Uint32(b[16:])),
+	t = &Token{Seq: le.Uint64(b), Forced: b[9]&flagForced != 0, Handle: le.Uint32(b[12:]), Position: int(le.Uint32(b[16:])),
 		ID: int32(le.Uint32(b[20:])), Logprob: math.Float32frombits(le.Uint32(b[24:]))}
 	k, layers, candidates, text := int(le.Uint16(b[10:])), int(le.Uint16(b[28:])), int(le.Uint16(b[30:])), int(le.Uint32(b[32:]))
-	if len(b) != headBytes+2*layers+6*layers*k+8*candidates+text {
-		return nil, fmt.Errorf("a frame of %d bytes: its head says %d layers of %d experts, %d candidates, %d bytes of text", len(b), layers, k, candidates, text)
+	if len(b) < headBytes+2*layers+6*layers*k+8*candidates+text {
+		return nil, nil, fmt.Errorf("a frame of %d bytes: its head says %d layers of %d experts, %d candidates, %d bytes of text", len(b), layers, k, candidates, text)
 	}
 	b = b[headBytes:]
 	take := func(n int) (part []byte) { part, b = b[:n], b[n:]; return part }
@@ -234,6 +249,6 @@ func ParseToken(b []byte) (*Token, error) {
 	for n := range candidates {
 		t.Candidates = append(t.Candidates, hook.Candidate{ID: int32(le.Uint32(tokens[4*n:])), Logprob: math.Float32frombits(le.Uint32(logprobs[4*n:]))})
 	}
-	t.Text = string(b)
-	return t, nil
+	t.Text = string(take(text))
+	return t, b, nil
 }

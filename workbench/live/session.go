@@ -80,29 +80,62 @@ func (s *session) send(message any) {
 	}
 }
 
-// take returns the next frame, and how many are missing before it. It waits until there is
-// one; ok is false once the connection is another's, or over.
-func (s *session) take(conn *websocket.Conn) (f frame, seq, missing, total uint64, ok bool) {
+// batch is what is sent at a time: a message, or frames of tokens, one behind the other.
+type batch struct {
+	kind    int // of the WebSocket
+	data    []byte
+	missing uint64 // frames before it
+	total   uint64 // likewise, of the session
+}
+
+// maxBatch is how large a message of frames becomes: one frame more fits behind it.
+const maxBatch = 64 << 10
+
+// wait waits until there is something to send; ok is false once the connection is another's,
+// or over.
+func (s *session) wait(conn *websocket.Conn) (ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
 		if s.over || s.conn != conn {
-			return f, 0, 0, 0, false
+			return false
 		}
-		if s.cursor < s.first {
-			missing = s.first - s.cursor
-			s.dropped += missing
-			s.cursor = s.first
-		}
-		if at := s.cursor - s.first; at < uint64(len(s.ring)) {
-			s.cursor++
-			return s.ring[at], s.cursor - 1, missing, s.dropped, true
+		if s.cursor < s.first+uint64(len(s.ring)) {
+			return true
 		}
 		moved := s.moved
 		s.mu.Unlock()
 		<-moved
 		s.mu.Lock()
 	}
+}
+
+// take returns what is to be sent next; nothing where there is none.
+func (s *session) take(conn *websocket.Conn) (b batch, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over || s.conn != conn {
+		return b, false
+	}
+	if s.cursor < s.first {
+		b.missing = s.first - s.cursor
+		s.dropped += b.missing
+		s.cursor = s.first
+	}
+	b.total = s.dropped
+	for ; s.cursor < s.first+uint64(len(s.ring)) && len(b.data) < maxBatch; s.cursor++ {
+		f := s.ring[s.cursor-s.first]
+		if f.text {
+			if b.kind == 0 {
+				b.kind, b.data = websocket.TextMessage, f.data
+				s.cursor++
+			}
+			break
+		}
+		b.kind = websocket.BinaryMessage
+		b.data = append(binary.LittleEndian.AppendUint64(b.data, s.cursor), f.data...)
+	}
+	return b, b.kind != 0
 }
 
 // upgrader takes any origin: who serves the hub has looked at it.
@@ -226,42 +259,37 @@ func (h *Hub) write(s *session, conn *websocket.Conn, resumed bool) {
 	if h.put(conn, websocket.TextMessage, h.hello(s, resumed)) != nil {
 		return
 	}
-	for {
-		f, seq, missing, total, ok := s.take(conn)
-		if !ok {
-			return
-		}
-		if missing > 0 {
-			text, _ := json.Marshal(Dropped{"dropped", missing, total})
-			if h.put(conn, websocket.TextMessage, text) != nil {
+	var sent time.Time
+	for ; s.wait(conn); sent = time.Now() {
+		time.Sleep(time.Until(sent.Add(frameTime)))
+		for {
+			b, ok := s.take(conn)
+			if !ok {
+				break
+			}
+			if b.missing > 0 {
+				text, _ := json.Marshal(Dropped{"dropped", b.missing, b.total})
+				if h.put(conn, websocket.TextMessage, text) != nil {
+					return
+				}
+			}
+			if h.put(conn, b.kind, b.data) != nil {
 				return
 			}
-		}
-		kind, parts := websocket.TextMessage, [][]byte{f.data}
-		if !f.text {
-			kind, parts = websocket.BinaryMessage, [][]byte{binary.LittleEndian.AppendUint64(nil, seq), f.data}
-		}
-		if h.put(conn, kind, parts...) != nil {
-			return
 		}
 	}
 }
 
-// put writes one message of some parts.
-func (h *Hub) put(conn *websocket.Conn, kind int, parts ...[]byte) error {
+// frameTime is how long what comes is collected before it is sent: no screen shows more than
+// 60 pictures a second, and each message costs a call of the system and two goroutines.
+const frameTime = time.Second / 60
+
+// put writes one message.
+func (h *Hub) put(conn *websocket.Conn, kind int, data []byte) error {
 	if err := conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return err
 	}
-	w, err := conn.NextWriter(kind)
-	if err != nil {
-		return err
-	}
-	for _, part := range parts {
-		if _, err := w.Write(part); err != nil {
-			return err
-		}
-	}
-	return w.Close()
+	return conn.WriteMessage(kind, data)
 }
 
 // hello is the first message.

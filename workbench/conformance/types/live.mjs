@@ -13,7 +13,7 @@ const file = join(root, "web/src/protocol.ts");
 const program = ts.createProgram([file], { noEmit: true, strict: true, types: [], lib: ["lib.es2022.d.ts", "lib.dom.d.ts"], target: ts.ScriptTarget.ES2022 });
 const wrong = ts.getPreEmitDiagnostics(program).map((d) => ts.flattenDiagnosticMessageText(d.messageText, "\n"));
 const { outputText } = ts.transpileModule(readFileSync(file, "utf8"), { compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext } });
-const { parseToken } = await import("data:text/javascript;base64," + Buffer.from(outputText).toString("base64"));
+const { parseTokens } = await import("data:text/javascript;base64," + Buffer.from(outputText).toString("base64"));
 
 const buffer = (hex) => Uint8Array.from(Buffer.from(hex, "hex")).buffer;
 try {
@@ -21,14 +21,16 @@ try {
   const samples = JSON.parse(readFileSync(join(root, "workbench/live/testdata/frames.json"), "utf8"));
   assert.equal(samples.length, 3);
   for (const { hex, ...want } of samples) {
-    const { layers, ids, weights, candidates, logprobs, ...rest } = parseToken(buffer(hex));
+    const { layers, ids, weights, candidates, logprobs, ...rest } = parseTokens(buffer(hex))[0];
     const got = { ...rest, layers: [...layers], ids: [...ids], weights: [...weights], candidates: [...candidates], logprobs: [...logprobs] };
     for (const key of ["layers", "ids", "weights", "candidates", "logprobs"]) want[key] ??= [];
     assert.deepEqual(got, want);
-    assert.throws(() => parseToken(buffer(hex.slice(0, -2))), /frame/);
-    assert.throws(() => parseToken(buffer(hex + "00")), /longer/);
+    assert.throws(() => parseTokens(buffer(hex.slice(0, -2))), /frame/);
+    assert.throws(() => parseTokens(buffer(hex + "00")), /none of a token/);
   }
-  assert.throws(() => parseToken(buffer("00")), /none of a token/);
+  const all = parseTokens(buffer(samples.map(({ hex }) => hex).join("")));
+  assert.deepEqual(all.map(({ seq }) => seq), samples.map(({ seq }) => seq));
+  assert.throws(() => parseTokens(buffer("00")), /none of a token/);
   console.log("PASS types web/src/protocol.ts reads the frames of Go");
 } catch (error) {
   console.log(`FAIL types web/src/protocol.ts: ${error.message}`);

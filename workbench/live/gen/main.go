@@ -190,20 +190,31 @@ export interface Token {
 const HEAD = %d;
 const decoder = new TextDecoder();
 
-/** Reads a frame, or throws. */
-export function parseToken(buffer: ArrayBuffer): Token {
-  if (buffer.byteLength < HEAD) throw new Error("a frame of " + buffer.byteLength + " bytes is none of a token");
-  const view = new DataView(buffer);
-%s  let at = HEAD;
+/** Reads the frames of a message, or throws. */
+export function parseTokens(buffer: ArrayBuffer): Token[] {
+  const list: Token[] = [];
+  for (let at = 0; at < buffer.byteLength; ) {
+    const [token, end] = parseToken(buffer, at);
+    list.push(token);
+    at = end;
+  }
+  return list;
+}
+
+/** Reads the frame at a place, and says where it ends. */
+function parseToken(buffer: ArrayBuffer, start: number): [Token, number] {
+  if (buffer.byteLength < start + HEAD) throw new Error("a frame of " + (buffer.byteLength - start) + " bytes is none of a token");
+  const view = new DataView(buffer, start);
+%s  let at = start + HEAD;
   const take = (bytes: number) => {
     if (at + bytes > buffer.byteLength) throw new Error("a frame is shorter than its head says: " + buffer.byteLength + " bytes");
     return buffer.slice(at, (at += bytes)); // a copy: what follows may not be aligned
   };
-%s  if (at !== buffer.byteLength) throw new Error("a frame is longer than its head says: " + buffer.byteLength + " bytes");
-  return {
+%s  const token: Token = {
     seq, handle, position, id, logprob, k, forced: (flags & %d) !== 0, routed: (flags & %d) !== 0,
     layers: layersOf, ids: idsOf, weights: weightsOf, candidates: candidatesOf, logprobs: logprobsOf, text: decoder.decode(textOf),
   };
+  return [token, at];
 }
 `, offset, head, tail, 1, 2)
 	return nil
