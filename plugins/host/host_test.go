@@ -65,18 +65,24 @@ func open(t testing.TB, o Options, names ...string) *Host {
 // begin starts a choice of a plugin in a chain.
 func begin(t testing.TB, h *Host, name string, env Env, o hook.Options) (*hook.Chain, *Instance) {
 	t.Helper()
+	env.Model = small
+	return beginOf(t, h, name, env, o)
+}
+
+// beginOf is begin with the model of env.
+func beginOf(t testing.TB, h *Host, name string, env Env, o hook.Options) (*hook.Chain, *Instance) {
+	t.Helper()
 	p, err := h.Get(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	env.Model = small
 	i, err := p.Start(ctx, env)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Shape, o.Tokens = small.Shape, small.Tokens
+	o.Shape, o.Tokens = env.Model.Shape, env.Model.Tokens
 	c, err := hook.NewChain(o, i)
 	if err != nil {
 		i.Close()

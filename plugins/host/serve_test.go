@@ -29,7 +29,12 @@ func serve(name string) {
 		time.Sleep(time.Minute)
 		return
 	}
-	p := map[string]func() *plugins.Plugin{"all": allPlugin, "edits": editsPlugin, "inside": insidePlugin, "writer": writerPlugin}[name]
+	p := map[string]func() *plugins.Plugin{
+		"all": allPlugin, "edits": editsPlugin, "inside": insidePlugin, "writer": writerPlugin,
+		"ride-50":  rides("ride-50", plugins.Riding{Top: 50}),
+		"ride-256": rides("ride-256", plugins.Riding{Top: 256}),
+		"ride-all": rides("ride-all", plugins.Riding{Full: true, Top: 4}),
+	}[name]
 	if p == nil {
 		fmt.Fprintln(os.Stderr, "no such plugin:", name)
 		os.Exit(3)

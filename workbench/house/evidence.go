@@ -61,6 +61,7 @@ var sets = []set{
 	{"library", tested("./workbench/library", ".")},
 	{"hook", hookCosts},
 	{"hostile", hostileFigures},
+	{"watchers", tested("./workbench/live", "^TestCost$", "ROUNDHOUSE_LATENCY=1")},
 	{"plugin twin", tested("./workbench/twin", "^TestTwins$")},
 	{"plugin latency", tested("./workbench/twin", "^TestLatency$", "ROUNDHOUSE_LATENCY=1")},
 	{"plugin faults", pluginFigures},
