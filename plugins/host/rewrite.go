@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/roundhouse-ai/roundhouse/engine/hook"
 	pb "github.com/roundhouse-ai/roundhouse/plugins/proto/roundhouse/plugin/v1"
 	"github.com/roundhouse-ai/roundhouse/plugins/wire"
@@ -29,6 +32,10 @@ func (p *Plugin) Request(ctx context.Context, body []byte, params map[string]any
 	defer cancel()
 	p.calls.Add(1)
 	r, err := l.service.Rewrite(ctx, &pb.RewriteRequest{BodyJson: string(body), ParamsJson: given})
+	if code := status.Code(err); ctx.Err() == nil && (code == codes.Unavailable || code == codes.Canceled) {
+		p.faults.Add(1)
+		return nil, &UnavailableError{Name: p.Name(), After: time.Second, Err: fmt.Errorf("it ended over the body of a request: %w", err)}
+	}
 	if err == nil && r.GetFault() != nil {
 		err = wire.ToFault(r.GetFault())
 	}

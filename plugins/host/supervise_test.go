@@ -328,7 +328,7 @@ func TestManyChoices(t *testing.T) {
 // A plugin that fails over the body of a request fails that request, and soon.
 func TestRewriteFaults(t *testing.T) {
 	for name, says := range map[string]string{
-		"rewrite-hangs": "DeadlineExceeded", "rewrite-garbles": "it is no JSON", "rewrite-floods": "", "rewrite-exits": "Unavailable",
+		"rewrite-hangs": "DeadlineExceeded", "rewrite-garbles": "it is no JSON", "rewrite-floods": "", "rewrite-exits": "does not run",
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := open(t, Options{Back: time.Millisecond}, name)
@@ -338,7 +338,7 @@ func TestRewriteFaults(t *testing.T) {
 			}
 			began := time.Now()
 			_, err := p.Request(t.Context(), []byte(`{"prompt": "x"}`), nil, func(string) {})
-			if err == nil || !strings.Contains(err.Error(), says) || time.Since(began) > rewriteTime+300*time.Millisecond {
+			if err == nil || !strings.Contains(err.Error(), says) || time.Since(began) > rewriteTime+2*time.Second { // on a busy machine
 				t.Errorf("%v, after %v; want %q", err, time.Since(began), says)
 			}
 			if p.Stat().Faults != 1 {

@@ -145,7 +145,11 @@ func (s *Set) Rewrite(ctx context.Context, body []byte) ([]byte, error) {
 		}
 		changed, err := p.script.Request(ctx, body, p.params, log)
 		if err != nil {
-			return nil, failed(err, "script")
+			field := "script"
+			if _, ok := p.script.(plugged); ok {
+				field = p.field()
+			}
+			return nil, failed(err, field)
 		}
 		body = changed
 	}
