@@ -51,7 +51,12 @@ sdk() {
 }
 
 sdk oldest 3.9 'grpcio==1.60.0' 'protobuf==4.25.0'
-sdk newest 3.13 'grpcio==1.85.3' 'protobuf==7.36.2'
+sdk newest 3.13 'grpcio==1.85.3' 'protobuf==7.36.2' 'mypy==2.4.1' 'types-protobuf==7.35.1.20260906'
+if [[ -x $venvs/newest/bin/mypy ]]; then
+  code=0
+  "$venvs/newest/bin/mypy" --strict --ignore-missing-imports --exclude plugin_pb2.py src/roundhouse_plugin || code=1
+  report "types of the package" $code
+fi
 
 venv examples "$(command -v python3)" $(sed 's/^/-r /' < <(ls ../examples/*/requirements.txt))
 for example in ../examples/*/test_main.py; do

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import array
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Iterable, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, TypeVar
 
 from ._errors import Fault
 from ._steering import Ids, floats, ids_of, to_floats
@@ -12,6 +12,9 @@ from .v1 import plugin_pb2 as pb
 
 if TYPE_CHECKING:
     from ._sequence import Served
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,12 @@ class Reads(Handle):
 
     def __init__(self, served: "Served", at: At, source: int, sequence: int = 0) -> None:
         super().__init__(served, at)
-        self._where = {"source": source, "sequence": sequence}
+        self._where: Dict[str, Any] = {"source": source, "sequence": sequence}
         self._top: Optional[Candidates] = None
         self._entropy: Optional[float] = None
         self._full: "Optional[array.array[float]]" = None
 
-    def _along(self, what: Any, name: str) -> Any:
+    def _along(self, what: Optional[T], name: str) -> T:
         self._use()
         if what is None:
             raise Fault("misuse", f"{name} did not come along: say so in the class ({name} = ...), or await read_{name}()")

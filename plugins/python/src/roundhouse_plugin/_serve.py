@@ -28,6 +28,7 @@ COOKIE = ("ROUNDHOUSE_PLUGIN", "7f1d5c1e-roundhouse-plugin")
 TOKEN = ("ROUNDHOUSE_PLUGIN_TOKEN", "roundhouse-token")
 PARENT = "ROUNDHOUSE_PLUGIN_PARENT"
 MAX_MESSAGE = 32 << 20
+_NOTHING: List[bytes] = []  # of streams that say nothing
 
 
 def _guard_stdout() -> int:
@@ -150,7 +151,7 @@ class _Service:
         """StreamStdio: what is printed goes to standard error."""
         await self.check(context)
         await self.ended.wait()
-        for nothing in ():
+        for nothing in _NOTHING:
             yield nothing
 
     async def drain(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
@@ -158,7 +159,7 @@ class _Service:
         await self.check(context)
         async for _ in messages:
             pass
-        for nothing in ():
+        for nothing in _NOTHING:
             yield nothing
 
     def handlers(self) -> List[Any]:

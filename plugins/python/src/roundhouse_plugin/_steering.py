@@ -19,8 +19,9 @@ def ids_of(what: Ids) -> List[int]:
 
 def floats(values: Iterable[float]) -> bytes:
     """Numbers as they travel: float32, little end first."""
-    if hasattr(values, "astype"):  # numpy
-        return values.astype("<f4").tobytes()  # type: ignore[attr-defined]
+    astype = getattr(values, "astype", None)  # of numpy
+    if astype is not None:
+        return bytes(astype("<f4").tobytes())
     return array.array("f", values).tobytes()
 
 
