@@ -8,7 +8,7 @@ SHELL       := /bin/bash
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 darwin/amd64
-RACE     := ./engine ./engine/cpu ./engine/cache ./engine/safetensors ./engine/sample ./engine/sched ./engine/tokenizer ./plugins/host ./workbench ./workbench/metrics ./workbench/openai ./workbench/term
+RACE     := ./engine ./engine/cpu ./engine/cache ./engine/safetensors ./engine/sample ./engine/sched ./engine/tokenizer ./plugins/host ./workbench ./workbench/live ./workbench/metrics ./workbench/openai ./workbench/term
 FUZZTIME ?= 10s
 SOAKTIME ?= 5m
 LOADTIME ?= 10m

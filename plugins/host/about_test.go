@@ -1,6 +1,12 @@
 package host
 
 import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,5 +46,41 @@ func TestDescribeRefuses(t *testing.T) {
 	a, err := about(&installed{name: "x", command: []string{"true"}}, good)
 	if err != nil || !a.Spec.Request || len(a.Digest) != 64 {
 		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+// What a killed host left is removed, and nothing else.
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	dead, alive := fmt.Sprintf("rh%d-1", gone.Process.Pid), fmt.Sprintf("rh%d-1", os.Getpid())
+	for _, name := range []string{dead, alive, "rh-1", "rhx-1", "other"} {
+		if err := os.MkdirAll(filepath.Join(dir, name, "inner"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listened := fmt.Sprintf("rh%d-2", gone.Process.Pid)
+	if err := os.MkdirAll(filepath.Join(dir, listened, "d"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", filepath.Join(dir, listened, "d", "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	sweep(dir)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if want := []string{"other", "rh-1", alive, listened, "rhx-1"}; !slices.Equal(left, slices.Sorted(slices.Values(want))) {
+		t.Errorf("%v is left, want %v", left, want)
 	}
 }

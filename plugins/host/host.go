@@ -16,11 +16,13 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -107,8 +109,9 @@ func Open(o Options) (*Host, error) {
 		}
 		found = append(found, p)
 	}
+	sweep(short(os.TempDir()))
 	// Paths of unix sockets have 107 bytes at most: the folder of temporary files may be deep.
-	if h.sockets, err = os.MkdirTemp(short(os.TempDir()), "rh"); err != nil {
+	if h.sockets, err = os.MkdirTemp(short(os.TempDir()), fmt.Sprintf("rh%d-", os.Getpid())); err != nil {
 		return nil, fmt.Errorf("a folder for the sockets of plugins: %w", err)
 	}
 	h.launcher = newLauncher()
@@ -120,6 +123,38 @@ func Open(o Options) (*Host, error) {
 		h.running.Go(func() { one.supervise(ctx) })
 	}
 	return h, nil
+}
+
+// sweep removes what hosts left that were killed: folders of sockets, of this user, whose
+// process is gone.
+func sweep(dir string) {
+	left, _ := filepath.Glob(filepath.Join(dir, "rh*-*")) // the pattern is well-formed
+	for _, path := range left {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(path), "rh%d-", &pid); err != nil || pid <= 0 || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			continue
+		}
+		info, err := os.Lstat(path)
+		if err != nil || !info.IsDir() {
+			continue
+		}
+		if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) == os.Getuid() && !answers(path) {
+			_ = os.RemoveAll(path) // whatever stays is as it was
+		}
+	}
+}
+
+// answers says whether somebody listens in a folder of sockets: processes of another
+// container, which shares the folder, are not seen by their numbers.
+func answers(dir string) bool {
+	sockets, _ := filepath.Glob(filepath.Join(dir, "*", "*")) // the pattern is well-formed
+	for _, path := range sockets {
+		if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+			_ = conn.Close()
+			return true
+		}
+	}
+	return false
 }
 
 // short returns a folder whose path leaves room for a socket's.
