@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -123,6 +124,41 @@ func tested(pkg, run string, env ...string) func(context.Context) ([]line, error
 		}
 		return lines(string(output))
 	}
+}
+
+// reported measures by a test that writes a report of its own, which becomes into. args are
+// those of go test, the package and the test's flags last. It returns what the test printed.
+func reported(ctx context.Context, into any, args ...string) (output string, err error) {
+	dir, err := os.MkdirTemp("", "roundhouse-report-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "report.json")
+	command := exec.CommandContext(ctx, "go", append(append([]string{"test", "-count", "1"}, args...), "-report", file)...)
+	printed, err := command.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%v: %w\n%s", command.Args, err, printed)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	return string(printed), json.Unmarshal(text, into)
+}
+
+// kept prints lines with their verdicts; the error says how many bounds are not kept.
+func kept(all []line) error {
+	misses := 0
+	for _, l := range all {
+		if !judge(l.name, l.value, l.unit, l.bound, l.atLeast) {
+			misses++
+		}
+	}
+	if misses > 0 {
+		return fmt.Errorf("%d bounds are not kept", misses)
+	}
+	return nil
 }
 
 var evidenceLine = regexp.MustCompile(`(?m): evidence: (.+): (\S+) (\S+) (<=|>=) (\S+)$`)

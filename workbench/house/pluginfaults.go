@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 )
@@ -50,41 +47,18 @@ func pluginFaults(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	misses := 0
-	for _, p := range found.promises() {
-		if !judge(p.name, p.value, p.unit, p.bound, p.atLeast) {
-			misses++
-		}
-	}
-	if misses > 0 {
-		return fmt.Errorf("%d bounds are not kept", misses)
-	}
-	return nil
+	return kept(found.promises())
 }
 
 // failPlugins runs the tests of plugins/host that make plugins fail: they fail where
 // something else came of it than should have, or something was left.
 func failPlugins(ctx context.Context) (*failing, error) {
-	dir, err := os.MkdirTemp("", "roundhouse-faults-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "report.json")
-	command := exec.CommandContext(ctx, "go", "test", "-count", "1", "-v", "-run", "^(TestFaults|TestDeathOfTheHost|TestSoak)$", "./plugins/host", "-report", file)
-	output, err := command.CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("%v: %w\n%s", command.Args, err, output)
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
 	found := &failing{}
-	if found.beside, err = lines(string(output)); err != nil {
-		return nil, err
+	output, err := reported(ctx, found, "-v", "-run", "^(TestFaults|TestDeathOfTheHost|TestSoak)$", "./plugins/host")
+	if err == nil {
+		found.beside, err = lines(output)
 	}
-	return found, json.Unmarshal(text, found)
+	return found, err
 }
 
 // pluginFigures measures what `make plugin-faults` does, and leaves its page alone.

@@ -126,9 +126,6 @@ func toStats(s engine.Stats) Stats {
 	return m
 }
 
-// Watching is how many sessions there are.
-func (h *Hub) Watching() int { return int(h.count.Load()) }
-
 // Close ends all sessions.
 func (h *Hub) Close() {
 	h.mu.Lock()

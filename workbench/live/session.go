@@ -256,7 +256,7 @@ func (h *Hub) end(s *session) {
 // write sends what there is for the session, until the connection ends.
 func (h *Hub) write(s *session, conn *websocket.Conn, resumed bool) {
 	defer func() { _ = conn.Close() }() // read ends with it
-	if h.put(conn, websocket.TextMessage, h.hello(s, resumed)) != nil {
+	if put(conn, websocket.TextMessage, h.hello(s, resumed)) != nil {
 		return
 	}
 	var sent time.Time
@@ -269,11 +269,11 @@ func (h *Hub) write(s *session, conn *websocket.Conn, resumed bool) {
 			}
 			if b.missing > 0 {
 				text, _ := json.Marshal(Dropped{"dropped", b.missing, b.total})
-				if h.put(conn, websocket.TextMessage, text) != nil {
+				if put(conn, websocket.TextMessage, text) != nil {
 					return
 				}
 			}
-			if h.put(conn, b.kind, b.data) != nil {
+			if put(conn, b.kind, b.data) != nil {
 				return
 			}
 		}
@@ -285,7 +285,7 @@ func (h *Hub) write(s *session, conn *websocket.Conn, resumed bool) {
 const frameTime = time.Second / 60
 
 // put writes one message.
-func (h *Hub) put(conn *websocket.Conn, kind int, data []byte) error {
+func put(conn *websocket.Conn, kind int, data []byte) error {
 	if err := conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return err
 	}

@@ -367,7 +367,7 @@ func (x *DescribeRequest) GetApi() uint32 {
 type DescribeResponse struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Api         uint32                 `protobuf:"varint,1,opt,name=api,proto3" json:"api,omitempty"`        // the contract that the plugin speaks: 1
-	Name        string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`       // for reports; [a-z0-9_-], 64 at most
+	Name        string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`       // its own: [a-z0-9_-], 64 at most. Requests and reports call it as its folder is called
 	Version     string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"` // of the plugin, in its own form
 	Description string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
 	// The parameters of a request, by name: {"floor": {"type": "number", "default": 0.1}}, in
