@@ -31,7 +31,13 @@ func servePlugin(begin func(*plugins.Sequence) (any, error)) {
 	plugins.Serve(&plugins.Plugin{Name: "faulty", Version: "1", New: begin})
 }
 
-func kill(s syscall.Signal) error { return syscall.Kill(os.Getpid(), s) }
+// kill sends a signal to the plugin itself, and waits for it: it may come to another
+// thread, and a Go program goes on serving while it writes its dump.
+func kill(s syscall.Signal) error {
+	err := syscall.Kill(os.Getpid(), s)
+	time.Sleep(time.Second)
+	return err
+}
 
 // sleeper is what the argument of a plugin's child begins with.
 const sleeper = "child-of-"
