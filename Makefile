@@ -35,7 +35,7 @@ help: ## print this list
 	  /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##@ Before a change lands
-.PHONY: lint gen gen-check proto kernels race cross tour conformance ci
+.PHONY: lint gen gen-check web proto kernels race cross tour conformance ci
 lint: ## gofmt, vet and golangci-lint as .golangci.yml says; go.mod is tidy
 	@go mod tidy -diff
 	@go run $(LINTER) run ./...
@@ -43,9 +43,13 @@ lint: ## gofmt, vet and golangci-lint as .golangci.yml says; go.mod is tidy
 gen: ## run every generator
 	@go generate ./...
 
-gen-check: ## generate in a copy of the tree and compare the bytes; one image of the kernels too
+gen-check: ## generate in a copy of the tree and compare the bytes; one image of the kernels and the pages too
 	@$(HOUSE) gen-check
 	@go run ./kernels/build -check
+	@bash web/build.sh --check
+
+web: ## build the pages of web/src into web/dist (needs npm)
+	@bash web/build.sh
 
 proto: ## the plugins' messages: style, and nothing of what is promised may change
 	@cd plugins/proto && go run $(BUF) lint && go run $(BUF) breaking --against v1.binpb

@@ -125,6 +125,8 @@ type Token struct {
 	Routing *hook.Record
 	// Forced says that a hook put the token there: it was not drawn.
 	Forced bool
+	// Changes is what hooks did to it; nil where they left it alone.
+	Changes []hook.Change
 	// Drawn is when the engine had the token; it is handed out as soon as whoever
 	// takes the tokens is there.
 	Drawn time.Time

@@ -262,7 +262,7 @@ func (g *generation) take(s ops.Sample) (done bool, err error) {
 	}
 	if g.hooks != nil {
 		extra := g.hooks.Next()
-		token.Routing, token.Forced = extra.Routing, extra.Forced
+		token.Routing, token.Forced, token.Changes = extra.Routing, extra.Forced, extra.Changes
 	}
 	if g.m.ends(g.req, token.ID) {
 		g.result.Reason, g.result.StopID = Stopped, token.ID

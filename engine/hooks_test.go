@@ -407,6 +407,9 @@ func hooksChangeTokens(t *testing.T, o Options) {
 		if slices.Contains(ids(got), plain[0].ID) || got[0].ID != plain[0].Candidates[1].ID {
 			t.Errorf("read %v: drew %v, %d was banned", read, ids(got), plain[0].ID)
 		}
+		if c := got[0].Changes; len(c) != 1 || c[0].What != hook.Edited || read && (c[0].Instead == nil || *c[0].Instead != plain[0].ID) {
+			t.Errorf("read %v: the first token says %+v of what changed it", read, c)
+		}
 		got, _ = run(&goHook{logits: func(c *hook.Call, l *hook.Logits) error {
 			if read {
 				if _, err := l.Entropy(); err != nil {

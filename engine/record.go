@@ -151,6 +151,7 @@ func (m *Model) draftShape(kv ops.Type) cache.Shape {
 type recording struct {
 	sizes   sizes
 	arenas  []ops.Arena
+	names   []string // of the arenas
 	buffers *qwen3next.Buffers
 	main    *stack
 	draft   *stack // nil without an MTP layer
@@ -227,7 +228,7 @@ func (m *Model) stack(b ops.Backend, r *recording, name string, shape cache.Shap
 func (r *recording) arena(b ops.Backend, name string, capacity int64) (ops.Arena, error) {
 	a, err := b.NewArena(name, capacity)
 	if err == nil {
-		r.arenas = append(r.arenas, a)
+		r.arenas, r.names = append(r.arenas, a), append(r.names, name)
 	}
 	return a, err
 }

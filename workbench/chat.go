@@ -22,6 +22,7 @@ type ChatOptions struct {
 	Once   *string // one message; "-" reads it from standard input, nil talks
 	System string
 	Set    map[string]string // parameters by name, as Params.Set takes them
+	Pages  string            // where the server's pages are, to be opened on demand; "" for none
 }
 
 // maxMessage bounds one message in bytes, from a pipe or a file.
@@ -143,7 +144,7 @@ func (a *App) talk(ctx context.Context, model Talker, owner *hooks.Owner, opts C
 	if err != nil {
 		return err
 	}
-	d := &dialogue{c: c, info: model.Info(), out: a.Out, style: a.style(a.Out), safe: term.IsTerminal(a.Out)}
+	d := &dialogue{c: c, info: model.Info(), out: a.Out, style: a.style(a.Out), safe: term.IsTerminal(a.Out), pages: opts.Pages, browse: browse}
 	if !term.IsTerminal(a.In) || !term.IsTerminal(a.Out) {
 		d.lines = newPlainLines(a)
 		return d.run(ctx)

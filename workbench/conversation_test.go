@@ -268,6 +268,24 @@ func TestParams(t *testing.T) {
 	}
 }
 
+// /open shows the server's pages, and says where they are if it cannot.
+func TestOpenPages(t *testing.T) {
+	var out strings.Builder
+	var opened []string
+	fail := errors.New("no browser")
+	d := &dialogue{out: &out, pages: "http://127.0.0.1:8480/ui/", browse: func(_ context.Context, url string) error {
+		opened = append(opened, url)
+		return fail
+	}}
+	if err := d.take(t.Context(), "/open"); !errors.Is(err, fail) || !strings.Contains(err.Error(), d.pages) {
+		t.Error(err)
+	}
+	fail = nil
+	if err := d.take(t.Context(), "/open"); err != nil || len(opened) != 2 || opened[1] != d.pages || !strings.Contains(out.String(), "opened "+d.pages) {
+		t.Errorf("%v, %q, %s", err, opened, &out)
+	}
+}
+
 // typed gives one line a call.
 type typed []string
 
@@ -284,7 +302,7 @@ func TestDialogue(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "talk.json")
 	m := newScripted(t, []string{"Hello\x1b[31m"}, []string{"again"})
 	lines := typed{"", "/system Be kind.", "Hi", "/set temperature 0", "/retry", "/set heat 1", "/set", "/dance", "/params",
-		"/save " + path, "/save " + path, "/save", "/help", "/undo", "/undo", "/reset", "/quit", "never"}
+		"/save " + path, "/save " + path, "/save", "/help", "/undo", "/undo", "/reset", "/open", "/quit", "never"}
 	var out strings.Builder
 	d := &dialogue{c: startConversation(t, m), info: m.Info(), lines: &lines, out: &out, safe: true}
 	if err := d.run(context.Background()); err != nil {
@@ -296,7 +314,7 @@ func TestDialogue(t *testing.T) {
 	for _, want := range []string{
 		"a new conversation with this system text\n", "Hello\\x1b[31m\n", "again\n", `there is no parameter "heat"`,
 		"write /set NAME VALUE", "there is no command /dance", "temperature  0 (always the most likely token)",
-		"saved to " + path, "file exists", "write /save FILE", "/retry ", "nothing was said yet",
+		"saved to " + path, "file exists", "write /save FILE", "/retry ", "nothing was said yet", "there is no server here",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())

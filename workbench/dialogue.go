@@ -29,12 +29,18 @@ type dialogue struct {
 	safe  bool // out is a terminal: control characters of answers are escaped
 	greet bool
 	done  bool
+
+	pages  string // of the server; "" for none
+	browse func(ctx context.Context, url string) error
 }
 
 // run takes lines until the input or ctx ends.
 func (d *dialogue) run(ctx context.Context) error {
 	if d.greet {
 		d.note("talking with %s; /help lists the commands, ctrl-C stops an answer, ctrl-D leaves", d.info.Name)
+		if d.pages != "" {
+			d.note("/open shows the experts at work in your browser")
+		}
 	}
 	for !d.done {
 		line, err := d.lines.ReadLine(ctx)
@@ -147,6 +153,7 @@ func commands() []command {
 		{"set", "/set NAME VALUE", "set a parameter; VALUE default gives it back to the model", set},
 		{"params", "/params", "show the parameters", params},
 		{"save", "/save FILE", "write the conversation as a chat completion request", save},
+		{"open", "/open", "show the server's pages in a browser", open},
 		{"quit", "/quit", "leave", func(_ context.Context, d *dialogue, _ string) error {
 			d.done = true
 			return nil
@@ -163,6 +170,17 @@ func help(_ context.Context, d *dialogue, _ string) error {
 		return err
 	}
 	d.note("parameters of /set: %s\na line that ends in \\ goes on in the next", strings.Join(paramNames, ", "))
+	return nil
+}
+
+func open(ctx context.Context, d *dialogue, _ string) error {
+	if d.pages == "" {
+		return errors.New("there is no server here: `roundhouse run` has one")
+	}
+	if err := d.browse(ctx, d.pages); err != nil {
+		return fmt.Errorf("%w: open %s yourself", err, d.pages)
+	}
+	d.note("opened %s", d.pages)
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/roundhouse-ai/roundhouse/scripts"
 	"github.com/roundhouse-ai/roundhouse/scripts/library"
 	"github.com/roundhouse-ai/roundhouse/scripts/starter"
+	"github.com/roundhouse-ai/roundhouse/workbench/hooks"
 	"github.com/roundhouse-ai/roundhouse/workbench/term"
 )
 
@@ -104,6 +105,38 @@ func describe(store *scripts.Store, name string) scriptInfo {
 		says.Says = info.Name
 	}
 	return says
+}
+
+// serverScripts are the scripts as the server wants them.
+type serverScripts struct{ owner *hooks.Owner }
+
+// List implements openai.Scripts.
+func (s serverScripts) List() (any, error) {
+	store, err := s.owner.Scripts()
+	if err != nil {
+		return nil, err
+	}
+	names, err := store.Names()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // who has no folder has the library
+		return nil, err
+	}
+	shipped, err := store.Library()
+	if err != nil {
+		return nil, err
+	}
+	list := []scriptInfo{}
+	for _, name := range names {
+		list = append(list, describe(store, name))
+	}
+	for _, name := range shipped {
+		if slices.Contains(names, name) { // the folder's own goes first
+			continue
+		}
+		one := describe(store, name)
+		one.Library = true
+		list = append(list, one)
+	}
+	return list, nil
 }
 
 // settings are what a script declares, in words.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/roundhouse-ai/roundhouse/engine"
+	"github.com/roundhouse-ai/roundhouse/web"
 	"github.com/roundhouse-ai/roundhouse/workbench/events"
 	"github.com/roundhouse-ai/roundhouse/workbench/hooks"
 	"github.com/roundhouse-ai/roundhouse/workbench/live"
@@ -29,7 +30,7 @@ func (a *App) Serve(ctx context.Context) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // from the first signal on, signals do what they usually do
-	return a.serve(ctx, func(ctx context.Context, _ *engine.Model, _ *hooks.Owner) error {
+	return a.serve(ctx, func(ctx context.Context, _ *engine.Model, _ *hooks.Owner, _ string) error {
 		<-ctx.Done()
 		return nil
 	})
@@ -50,14 +51,15 @@ func (a *App) Run(ctx context.Context) error {
 		quiet.Level = "warn" // a line for every request would tear the talk apart
 		a.Log = NewLog(a.Err, quiet)
 	}
-	return a.serve(ctx, func(ctx context.Context, model *engine.Model, owner *hooks.Owner) error {
-		return a.talk(ctx, model, owner, ChatOptions{})
+	return a.serve(ctx, func(ctx context.Context, model *engine.Model, owner *hooks.Owner, url string) error {
+		return a.talk(ctx, model, owner, ChatOptions{Pages: url + openai.PagesAt})
 	})
 }
 
 // serve opens the listener, loads the model while health checks are answered,
-// and calls work; when work returns it stops the server, then the model and its hooks.
-func (a *App) serve(ctx context.Context, work func(context.Context, *engine.Model, *hooks.Owner) error) error {
+// and calls work with the server's address; when work returns it stops the server, then
+// the model and its hooks.
+func (a *App) serve(ctx context.Context, work working) error {
 	listen := withHost(a.Config.Listen)
 	if err := openai.CheckListen(listen, a.Config.APIKey != ""); err != nil {
 		return UsageError{err}
@@ -74,10 +76,11 @@ func (a *App) serve(ctx context.Context, work func(context.Context, *engine.Mode
 	return errors.Join(a.serveWith(ctx, listen, folder, hub, owner, work), owner.Close())
 }
 
+// working is what goes on while a server serves, at an address.
+type working func(ctx context.Context, model *engine.Model, owner *hooks.Owner, url string) error
+
 // serveWith is serve with hooks, which it leaves unused.
-func (a *App) serveWith(ctx context.Context, listen string, folder Folder, hub *events.Hub, owner *hooks.Owner,
-	work func(context.Context, *engine.Model, *hooks.Owner) error,
-) error {
+func (a *App) serveWith(ctx context.Context, listen string, folder Folder, hub *events.Hub, owner *hooks.Owner, work working) error {
 	counters := metrics.New(a.Version.Version, a.Version.Commit)
 	counters.SetHooks(owner)
 	counters.SetPlugins(pluginStates(owner.Plugins()))
@@ -103,14 +106,15 @@ func (a *App) serveWith(ctx context.Context, listen string, folder Folder, hub *
 	if err == nil {
 		counters.SetSource(model)
 		owner.SetModel(model.HookModel(), model.HookTokenizer())
-		watching.SetModel(model.HookModel(), model.Stats)
+		watching.SetModel(model.HookModel(), model)
 		server.SetModel(counted{model, counters})
 		if note := model.Info().Note; note != "" {
 			a.Log.Info(note)
 		}
 		a.Log.Info("ready", "model", folder.Name, "url", url, "context", model.Info().Context, "backend", model.Info().Backend.Name)
+		fmt.Fprintf(a.Err, "pages for a browser: %s%s (a chat, the experts at work, the engine)\n", url, openai.PagesAt)
 		fmt.Fprintln(a.Err, curl(url, folder.Name, a.Config.APIKey != ""))
-		err = a.watched(ctx, stop, model, func(ctx context.Context, model *engine.Model) error { return work(ctx, model, owner) })
+		err = a.watched(ctx, stop, model, func(ctx context.Context, model *engine.Model) error { return work(ctx, model, owner, url) })
 	} else if ctx.Err() != nil {
 		err = nil // stopped while loading, as asked
 	}
@@ -163,7 +167,7 @@ func (a *App) server(counters http.Handler, hub *events.Hub, owner *hooks.Owner,
 		Key: a.Config.APIKey, Hosts: settings.AllowedHosts, Origins: settings.AllowedOrigins,
 		MaxBody: int64(settings.MaxBody), Grace: time.Duration(settings.ShutdownGrace),
 		SpecialTokens: a.Config.Chat.SpecialTokens, Version: a.Version, Metrics: counters,
-		Hooks: serverHooks{owner}, Plugins: serverPlugins{owner.Plugins()}, Events: hub, Live: serverLive{watching}, Log: a.Log.With(slog.String("part", "http")),
+		Hooks: serverHooks{owner}, Scripts: serverScripts{owner}, Plugins: serverPlugins{owner.Plugins()}, Events: hub, Live: serverLive{watching}, Pages: http.StripPrefix(strings.TrimSuffix(openai.PagesAt, "/"), web.Handler()), Log: a.Log.With(slog.String("part", "http")),
 	})
 }
 
@@ -171,8 +175,8 @@ func (a *App) server(counters http.Handler, hub *events.Hub, owner *hooks.Owner,
 type serverLive struct{ *live.Hub }
 
 // Watch implements openai.Live.
-func (l serverLive) Watch(request string, first, n int, r *engine.Request) openai.Watch {
-	return l.Attach(request, first, n, r)
+func (l serverLive) Watch(request string, first, n int, r *engine.Request, pace float64, setPace func(k int, perSecond float64)) openai.Watch {
+	return l.Attach(request, first, n, r, live.Pace{PerSecond: pace, Set: func(choice int, perSecond float64) { setPace(choice-first, perSecond) }})
 }
 
 // withHost gives an address without a host, such as :8480, the loopback host:

@@ -39,7 +39,7 @@ type Chain struct {
 	turn    int // position that the calls of the moment count for
 	queue   []event
 
-	forced   []int32 // injected, to come
+	forced   []injected // to come
 	stop     string
 	rewind   *rewind
 	kept     []states // of the positions that can be rewound to
@@ -52,6 +52,12 @@ type Chain struct {
 	beside   []beside
 	began    bool // the prompt is being read
 	closed   bool
+}
+
+// injected is a token that a hook puts there.
+type injected struct {
+	id int32
+	by string
 }
 
 // link is a hook in its chain.
@@ -316,10 +322,13 @@ func (e *event) rank() int {
 
 // Verdict is what hooks have made of a token to be drawn.
 type Verdict struct {
-	Stop    string  // not "": the choice ends here, for this reason, and nothing is drawn
-	Decided bool    // the token is ID and is not drawn
-	Forced  bool    // likewise: it was injected
-	ID      int32   // of Decided
+	Stop    string // not "": the choice ends here, for this reason, and nothing is drawn
+	Decided bool   // the token is ID and is not drawn
+	Forced  bool   // likewise: it was injected
+	ID      int32  // of Decided
+	By      string // likewise, the hook that decided
+	// Instead is the token that would have been drawn, where that is known and another one.
+	Instead *int32
 	Edits   *Folded // nil where the row is left alone
 	// Rewind takes tokens back: what is drawn next is that of position To.
 	Rewind bool
@@ -409,7 +418,7 @@ func (c *Chain) decided() (Verdict, error) {
 	case c.stop != "":
 		v.Stop = c.stop
 	case len(c.forced) > 0:
-		v.Decided, v.Forced, v.ID = true, true, c.forced[0]
+		v.Decided, v.Forced, v.ID, v.By = true, true, c.forced[0].id, c.forced[0].by
 		c.forced = c.forced[1:]
 	}
 	return v, nil
@@ -448,10 +457,12 @@ func (c *Chain) Sample(at At, from Chooser, allowed func(int32) bool) (Verdict, 
 		}
 		if chosen {
 			l.usage.Chosen++
+			v := Verdict{Decided: true, ID: id, By: l.spec.Name, Attempt: c.attempt}
 			if seen.drawn != nil && *seen.drawn != id {
 				l.usage.Changed++
+				v.Instead = seen.drawn
 			}
-			return Verdict{Decided: true, ID: id, Attempt: c.attempt}, nil
+			return v, nil
 		}
 	}
 	return Verdict{}, nil
@@ -459,7 +470,9 @@ func (c *Chain) Sample(at At, from Chooser, allowed func(int32) bool) (Verdict, 
 
 // take keeps what a call wants of the sequence's course.
 func (c *Chain) take(call *Call) {
-	c.forced = append(c.forced, call.inject...)
+	for _, id := range call.inject {
+		c.forced = append(c.forced, injected{id, call.link.spec.Name})
+	}
 	if call.back != nil {
 		c.rewind = call.back
 	}

@@ -74,6 +74,7 @@ type Sampler struct {
 type Extra struct {
 	Routing *hook.Record // of the row that it was drawn from
 	Forced  bool
+	Changes []hook.Change // what hooks did to it
 }
 
 var _ sched.Hooked = (*Sampler)(nil)
@@ -221,7 +222,9 @@ func (s *Sampler) chooseRead(out *ops.Sample, row func() ([]float32, error)) err
 			return s.pick(out, row)
 		}
 		if err == nil && s.verdict.Stop == "" && !s.verdict.Decided && !s.verdict.Rewind {
-			s.chain.Credit(out.Token.ID, plain.Token.ID)
+			if s.chain.Credit(out.Token.ID, plain.Token.ID); out.Token.ID != plain.Token.ID {
+				s.verdict.Instead = &plain.Token.ID
+			}
 		}
 		return err
 	}
@@ -262,8 +265,9 @@ func (s *Sampler) Accept(id int32) {
 	if s.options.Bytes != nil {
 		s.token.Text = strings.ToValidUTF8(string(s.options.Bytes(id)), "�")
 	}
+	changes := s.chain.Changes(s.token.Position, s.verdict)
 	s.chain.Token(s.token)
-	extra := Extra{Forced: s.token.Forced}
+	extra := Extra{Forced: s.token.Forced, Changes: changes}
 	for _, r := range s.rows {
 		if r.Position == s.token.Position-1 {
 			extra.Routing = r

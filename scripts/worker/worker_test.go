@@ -105,7 +105,11 @@ func run(t *testing.T, h hook.Hook) (lines []string) {
 		}
 		if !v.Decided && v.Stop == "" {
 			v, err = c.Sample(at, chooser{}, nil)
-			say("sample %v %v", v, err)
+			instead := int32(-1)
+			if v.Instead != nil {
+				instead, v.Instead = *v.Instead, nil
+			}
+			say("sample %v instead of %d, %v", v, instead, err)
 		}
 		s, err := c.Steer(position)
 		say("steer %s %v", s.Digest(), err)

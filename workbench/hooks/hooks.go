@@ -137,6 +137,9 @@ func (o *Owner) Close() error {
 	return errors.Join(err, store.Close())
 }
 
+// Scripts is the store of the scripts that may be asked for. The owner closes it.
+func (o *Owner) Scripts() (*scripts.Store, error) { return o.opened() }
+
 // opened returns the store of the folder.
 func (o *Owner) opened() (*scripts.Store, error) {
 	o.mu.Lock()

@@ -30,12 +30,12 @@ func TestCost(t *testing.T) {
 		t.Fatal(err)
 	}
 	h, url := open(t, Options{})
-	h.SetModel(m.HookModel(), m.Stats)
+	h.SetModel(m.HookModel(), m)
 	// step is the median time between tokens of a stream.
 	step := func(seed uint64) time.Duration {
 		r := engine.Request{Prompt: ids, MaxTokens: 400, IgnoreEOS: true}
 		r.Sampling.Temperature, r.Sampling.Seed = 1, seed
-		tap := h.Attach("cost", 0, 1, &r)
+		tap := h.Attach("cost", 0, 1, &r, Pace{})
 		var took []time.Duration
 		last := time.Now()
 		if _, err := m.Generate(t.Context(), r, func(k engine.Token) error {
@@ -45,7 +45,7 @@ func TestCost(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		tap.End(0, "length", len(took))
+		tap.End(0, "length", engine.Result{Completion: len(took)})
 		slices.Sort(took)
 		return took[len(took)/2]
 	}

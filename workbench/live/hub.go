@@ -2,9 +2,9 @@
 // change it: the dashboard's side of the server. live.md of the handbook has the protocol.
 //
 //	hub := live.New(live.Options{Feed: events})
-//	watch := hub.Attach(id, first, n, &request)   // before the engine gets the request
-//	watch.Token(choice, token)                    // for each token
-//	watch.End(choice, "stop", completion)
+//	watch := hub.Attach(id, first, n, &request, live.Pace{})   // before the engine gets the request
+//	watch.Token(choice, token)                                 // for each token
+//	watch.End(choice, "stop", result)
 //	http.Handle("/roundhouse/v1/live", hub)       // a WebSocket
 //
 // Nobody who makes tokens waits for one who watches: each watcher has a ring of frames, and
@@ -12,6 +12,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,7 +62,8 @@ type Hub struct {
 
 	mu       sync.RWMutex
 	model    *hook.Model
-	stats    func() engine.Stats
+	source   Source
+	costs    map[string]*HookCost // of choices that have ended, by hook
 	sessions map[string]*session
 	streams  map[uint32]*stream
 	next     uint32
@@ -70,16 +73,22 @@ type Hub struct {
 
 // New returns a hub.
 func New(o Options) *Hub {
-	h := &Hub{options: o, began: time.Now(), stop: make(chan struct{}), sessions: map[string]*session{}, streams: map[uint32]*stream{}}
+	h := &Hub{options: o, began: time.Now(), stop: make(chan struct{}), costs: map[string]*HookCost{}, sessions: map[string]*session{}, streams: map[uint32]*stream{}}
 	h.running.Go(h.measure)
 	return h
 }
 
+// Source has the counters of a model and says what memory it has taken; *engine.Model is one.
+type Source interface {
+	Stats() engine.Stats
+	Memory() []engine.MemoryShare
+}
+
 // SetModel says which model runs from now on, and who has its counters.
-func (h *Hub) SetModel(m hook.Model, stats func() engine.Stats) {
+func (h *Hub) SetModel(m hook.Model, source Source) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.model, h.stats = &m, stats
+	h.model, h.source = &m, source
 }
 
 // statsEvery is how often the engine's counters are sent.
@@ -96,19 +105,22 @@ func (h *Hub) measure() {
 		case <-tick.C:
 		}
 		h.mu.RLock()
-		stats, wanted := h.stats, []*session{}
+		source, wanted := h.source, []*session{}
 		for _, s := range h.sessions {
 			if s.want.Load().stats {
 				wanted = append(wanted, s)
 			}
 		}
-		watchers := len(h.sessions)
+		watchers, costs := len(h.sessions), h.hookCosts()
 		h.mu.RUnlock()
-		if stats == nil || len(wanted) == 0 {
+		if source == nil || len(wanted) == 0 {
 			continue
 		}
-		m := toStats(stats())
-		m.Seconds, m.Watchers = time.Since(h.began).Seconds(), watchers
+		m := toStats(source.Stats())
+		m.Seconds, m.Watchers, m.Hooks, m.Memory = time.Since(h.began).Seconds(), watchers, costs, []Memory{}
+		for _, share := range source.Memory() {
+			m.Memory = append(m.Memory, Memory(share))
+		}
 		for _, s := range wanted {
 			s.send(m)
 		}
@@ -124,6 +136,41 @@ func toStats(s engine.Stats) Stats {
 		m.Phases[ops.Phase(phase).String()] = took.Seconds()
 	}
 	return m
+}
+
+// maxCosts bounds the names of hooks that costs are kept of: scripts that come along may have
+// any name.
+const maxCosts = 64
+
+// spent adds what the hooks of a choice have cost; the lock is held.
+func (h *Hub) spent(r engine.Result) {
+	for _, u := range r.Hooks.Hooks {
+		c := h.costs[u.Name]
+		if c == nil {
+			if len(h.costs) == maxCosts || u.Name == Name { // what watching costs is no cost of hooks
+				continue
+			}
+			c = &HookCost{Name: u.Name}
+			h.costs[u.Name] = c
+		}
+		c.Choices, c.Calls, c.Edits, c.Changed, c.Tokens = c.Choices+1, c.Calls+u.Calls, c.Edits+u.Edits, c.Changed+u.Changed, c.Tokens+r.Completion
+		c.Seconds, c.Waited = c.Seconds+u.Time.Seconds(), c.Waited+u.Waited.Seconds()
+		for _, n := range u.Faults {
+			c.Faults += n
+		}
+	}
+}
+
+// hookCosts are the costs of all hooks, the dearest first; the lock is held.
+func (h *Hub) hookCosts() []HookCost {
+	list := make([]HookCost, 0, len(h.costs))
+	for _, c := range h.costs {
+		list = append(list, *c)
+	}
+	slices.SortFunc(list, func(a, b HookCost) int {
+		return cmp.Or(cmp.Compare(b.Seconds, a.Seconds), strings.Compare(a.Name, b.Name))
+	})
+	return list
 }
 
 // Close ends all sessions.
@@ -147,6 +194,30 @@ type stream struct {
 	shape hook.Shape
 	steer *steerer // nil where it cannot be steered
 	place int      // position of its next token
+	pace  Pace
+	slow  *session // that has changed its pace; nil for nobody
+}
+
+// Pace is how fast a choice goes.
+type Pace struct {
+	PerSecond float64                             // tokens a second; 0 or less for as fast as it goes
+	Set       func(choice int, perSecond float64) // changes it: 0 to stand still, negative for as fast as it goes; nil where that is not possible
+}
+
+// say puts the pace that was set into what is told of the stream; the lock is held.
+func (s *stream) say(perSecond float64) {
+	s.about.Pace = nil
+	if perSecond >= 0 {
+		s.about.Pace = &perSecond
+	}
+}
+
+// own is the pace that the request asks for.
+func (p Pace) own() float64 {
+	if p.PerSecond <= 0 {
+		return -1
+	}
+	return p.PerSecond
 }
 
 // Watch is what tells the hub of the choices of a request. Nil tells nobody.
@@ -158,7 +229,7 @@ type Watch struct {
 
 // Attach tells the hub of the choices of a request, which have indices from first on, and
 // asks the engine for what watchers want. Where nobody watches, the request stays as it is.
-func (h *Hub) Attach(id string, first, n int, r *engine.Request) *Watch {
+func (h *Hub) Attach(id string, first, n int, r *engine.Request, pace Pace) *Watch {
 	if h == nil {
 		return nil
 	}
@@ -173,7 +244,8 @@ func (h *Hub) Attach(id string, first, n int, r *engine.Request) *Watch {
 	}
 	for k := range n {
 		h.next++
-		s := &stream{about: Stream{Op: "stream", Handle: h.next, Request: id, Choice: first + k, State: "running", Prompt: len(r.Prompt), Routed: watched}, place: len(r.Prompt)}
+		s := &stream{about: Stream{Op: "stream", Handle: h.next, Request: id, Choice: first + k, State: "running", Prompt: len(r.Prompt), Routed: watched}, place: len(r.Prompt), pace: pace}
+		s.say(pace.own())
 		if watched {
 			s.shape = h.model.Shape
 			s.steer = &steerer{hub: h, stream: s}
@@ -255,7 +327,7 @@ func (h *Hub) spread(s *stream, position int, t engine.Token) {
 			for _, c := range t.Candidates[:min(len(t.Candidates), want.candidates)] {
 				out.Candidates = append(out.Candidates, hook.Candidate{ID: c.ID, Logprob: c.Logprob})
 			}
-			data = out.append(make([]byte, 0, 256))
+			data = out.Append(make([]byte, 0, 256))
 			made[want.key] = data
 		}
 		one.push(frame{data: data})
@@ -263,14 +335,15 @@ func (h *Hub) spread(s *stream, position int, t engine.Token) {
 }
 
 // End tells how the k-th choice ended.
-func (w *Watch) End(k int, reason string, completion int) {
+func (w *Watch) End(k int, reason string, r engine.Result) {
 	if w == nil {
 		return
 	}
 	w.hub.mu.Lock()
 	defer w.hub.mu.Unlock()
 	s := w.streams[k]
-	s.about.State, s.about.Reason, s.about.Made = "ended", reason, completion
+	s.about.State, s.about.Reason, s.about.Made = "ended", reason, r.Completion
+	w.hub.spent(r)
 	w.hub.tell(s.about)
 }
 
@@ -372,4 +445,47 @@ func (h *Hub) steer(from *session, c *Command) error {
 	defer s.steer.mu.Unlock()
 	s.steer.pending = &order{steer, c.Steer, from, c.ID}
 	return nil
+}
+
+// maxPace is the fastest pace that can be asked for, tokens a second.
+const maxPace = 10_000
+
+// pace carries out a command: the stream goes at another speed while its session lasts.
+func (h *Hub) pace(from *session, c *Command) error {
+	speed := -1.0
+	if c.PerSecond != nil {
+		speed = *c.PerSecond
+	}
+	if !(speed <= maxPace) || speed < 0 && c.PerSecond != nil {
+		return fmt.Errorf("a pace of %v tokens a second: 0 to %d are possible, or null", speed, maxPace)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.streams[c.Handle]
+	switch {
+	case s == nil:
+		return fmt.Errorf("there is no stream %d", c.Handle)
+	case s.about.State != "running":
+		return fmt.Errorf("the stream %d has ended", c.Handle)
+	case s.pace.Set == nil:
+		return fmt.Errorf("the pace of stream %d cannot be changed", c.Handle)
+	}
+	s.pace.Set(s.about.Choice, speed)
+	s.slow = from
+	s.say(speed)
+	h.tell(s.about)
+	return nil
+}
+
+// release gives the streams that a session has slowed down their own pace; the lock is held.
+func (h *Hub) release(from *session) {
+	for _, s := range h.streams {
+		if s.slow != from || s.about.State != "running" {
+			continue
+		}
+		s.slow = nil
+		s.pace.Set(s.about.Choice, s.pace.own())
+		s.say(s.pace.own())
+		h.tell(s.about)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,10 +50,19 @@ type watcher struct {
 	tokens []*Token // of the message of the moment
 }
 
+// source has counters.
+type source struct{}
+
+func (source) Stats() engine.Stats { return engine.Stats{Running: 3, GeneratedTokens: 9} }
+
+func (source) Memory() []engine.MemoryShare {
+	return []engine.MemoryShare{{Name: "weights", Bytes: 7}}
+}
+
 func open(t *testing.T, o Options) (*Hub, string) {
 	t.Helper()
 	h := New(o)
-	h.SetModel(model, func() engine.Stats { return engine.Stats{Running: 3, GeneratedTokens: 9} })
+	h.SetModel(model, source{})
 	web := httptest.NewServer(h)
 	t.Cleanup(func() {
 		h.Close()
@@ -152,7 +162,7 @@ func TestFramesAreTheTokens(t *testing.T) {
 	}
 	w.subscribed(h, Command{Layers: []int{3, 1, 1}, Candidates: 1})
 	r := engine.Request{Prompt: []int32{1, 2, 3}}
-	tap := h.Attach("a", 0, 2, &r)
+	tap := h.Attach("a", 0, 2, &r, Pace{})
 	if !r.Routing || r.Hooks == nil || r.Candidates != 20 {
 		t.Errorf("%+v", r)
 	}
@@ -174,14 +184,14 @@ func TestFramesAreTheTokens(t *testing.T) {
 			t.Fatal(diff)
 		}
 	}
-	tap.End(1, "stop", 50)
+	tap.End(1, "stop", engine.Result{Completion: 50})
 	if w.message(&s); s.State != "ended" || s.Reason != "stop" || s.Made != 50 {
 		t.Errorf("%+v", s)
 	}
 	// A stream that is not asked for is not told of; one without routing has none.
 	w.subscribed(h, Command{Streams: []string{"b"}})
 	tap.Token(0, token(0))
-	other := h.Attach("b", 0, 1, &engine.Request{Prompt: []int32{1}})
+	other := h.Attach("b", 0, 1, &engine.Request{Prompt: []int32{1}}, Pace{})
 	if w.message(&s); s.Request != "b" {
 		t.Fatalf("%+v", s)
 	}
@@ -196,7 +206,7 @@ func TestFramesAreTheTokens(t *testing.T) {
 func TestNobodyWatches(t *testing.T) {
 	h, url := open(t, Options{})
 	r := engine.Request{Prompt: []int32{1}}
-	tap := h.Attach("a", 0, 1, &r)
+	tap := h.Attach("a", 0, 1, &r, Pace{})
 	if r.Routing || r.Hooks != nil || r.Candidates != 0 {
 		t.Errorf("%+v", r)
 	}
@@ -211,7 +221,7 @@ func TestNobodyWatches(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	(*Watch)(nil).Token(0, engine.Token{})
-	(*Watch)(nil).End(0, "", 0)
+	(*Watch)(nil).End(0, "", engine.Result{})
 }
 
 // Who is slow loses the oldest frames, and is told exactly how many.
@@ -219,13 +229,13 @@ func TestSlowWatchersLoseFrames(t *testing.T) {
 	h, url := open(t, Options{})
 	w := watch(t, url)
 	w.subscribed(h, Command{})
-	tap := h.Attach("a", 0, 1, &engine.Request{})
+	tap := h.Attach("a", 0, 1, &engine.Request{}, Pace{})
 	text := strings.Repeat("x", 1000) // more than the buffers of a socket hold
 	const sent = 4 * maxFrames
 	for n := range sent {
 		tap.Token(0, engine.Token{ID: int32(n), Text: text})
 	}
-	tap.End(0, "length", sent)
+	tap.End(0, "length", engine.Result{Completion: sent})
 	got, dropped, total, last := 0, uint64(0), uint64(0), -1
 	for {
 		kind, data := w.read()
@@ -268,7 +278,7 @@ func TestResume(t *testing.T) {
 	h, url := open(t, Options{})
 	w := watch(t, url)
 	w.subscribed(h, Command{})
-	tap := h.Attach("a", 0, 1, &engine.Request{})
+	tap := h.Attach("a", 0, 1, &engine.Request{}, Pace{})
 	var s Stream
 	w.message(&s)
 	tap.Token(0, token(0))
@@ -310,7 +320,7 @@ func TestSteer(t *testing.T) {
 	h, url := open(t, Options{Feed: feed{`{"seq":1}`}})
 	w := watch(t, url)
 	r := engine.Request{Prompt: []int32{1, 2, 3}}
-	tap := h.Attach("a", 0, 1, &r)
+	tap := h.Attach("a", 0, 1, &r, Pace{})
 	var s Stream
 	w.message(&s)
 	hooks, err := r.Hooks.Start(0)
@@ -372,6 +382,9 @@ func TestSteer(t *testing.T) {
 	if w2.message(&counters); counters.Op != "stats" || counters.Running != 3 || counters.Made != 9 || counters.Watchers != 2 || len(counters.Phases) != ops.Phases {
 		t.Errorf("%+v", counters)
 	}
+	if diff := cmp.Diff([]Memory{{"weights", 7}}, counters.Memory); diff != "" || len(counters.Hooks) != 0 {
+		t.Errorf("%s %+v", diff, counters.Hooks)
+	}
 	w2.send(Command{Op: "subscribe", Events: true})
 	var e Event
 	if w2.message(&e); e.Op != "event" || string(e.Event) != `{"seq":1}` {
@@ -423,7 +436,7 @@ func TestSampleFrames(t *testing.T) {
 		{Seq: 1 << 40, Handle: 1, Position: 3, ID: -1, Forced: true, Layers: []int{0, 2}, Routing: one.Routing, Candidates: []hook.Candidate{{ID: 3, Logprob: -.25}, {ID: 9, Logprob: -4}}, Text: "t"},
 		{Seq: 2, Layers: []int{1}, Routing: one.Routing, Text: ""},
 	} {
-		data := f.append(binary.LittleEndian.AppendUint64(nil, f.Seq))
+		data := f.Append(binary.LittleEndian.AppendUint64(nil, f.Seq))
 		list, err := ParseTokens(data)
 		if err != nil || len(list) != 1 {
 			t.Fatalf("%d frames, %v", len(list), err)
@@ -479,7 +492,7 @@ type sample struct {
 func FuzzParseTokens(f *testing.F) {
 	sample := token(1)
 	one := &Token{Handle: 1, Position: 3, ID: 2, Layers: []int{0, 2}, Routing: sample.Routing, Candidates: []hook.Candidate{{ID: 1}}, Text: "é"}
-	f.Add(one.append(make([]byte, seqBytes)))
+	f.Add(one.Append(make([]byte, seqBytes)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		list, err := ParseTokens(data)
 		if err != nil {
@@ -496,4 +509,69 @@ func FuzzParseTokens(f *testing.F) {
 			t.Errorf("%d bytes are %d frames of %d bytes", len(data), len(list), size)
 		}
 	})
+}
+
+// A watcher slows a stream down, and what it has slowed down goes on when it is gone.
+func TestPace(t *testing.T) {
+	h, url := open(t, Options{})
+	w := watch(t, url)
+	w.subscribed(h, Command{})
+	var mu sync.Mutex
+	var set []float64
+	pace := Pace{PerSecond: 30, Set: func(choice int, perSecond float64) {
+		mu.Lock()
+		defer mu.Unlock()
+		set = append(set, float64(choice), perSecond)
+	}}
+	tap := h.Attach("a", 2, 1, &engine.Request{}, pace)
+	var s Stream
+	if w.message(&s); s.Pace == nil || *s.Pace != 30 {
+		t.Fatalf("%+v", s)
+	}
+	number := func(x float64) *float64 { return &x }
+	w.send(Command{Op: "pace", ID: 1, Handle: s.Handle, PerSecond: number(0)})
+	if w.message(&s); s.Pace == nil || *s.Pace != 0 {
+		t.Errorf("%+v", s)
+	}
+	var done Paced
+	if w.message(&done); done.Op != "paced" || done.ID != 1 || done.Handle != s.Handle {
+		t.Errorf("%+v", done)
+	}
+	for _, bad := range []Command{{Handle: s.Handle, PerSecond: number(-1)}, {Handle: s.Handle, PerSecond: number(1e9)}, {Handle: 99}} {
+		bad.Op, bad.ID = "pace", 9
+		w.send(bad)
+		var f Failed
+		if w.message(&f); f.Op != "error" || f.ID != 9 {
+			t.Errorf("%+v: %+v", bad, f)
+		}
+	}
+	h.mu.RLock()
+	session := h.sessions[w.hello.Session]
+	h.mu.RUnlock()
+	h.end(session)
+	mu.Lock()
+	defer mu.Unlock()
+	if diff := cmp.Diff([]float64{2, 0, 2, 30}, set); diff != "" {
+		t.Error(diff)
+	}
+	tap.End(0, "stop", engine.Result{})
+}
+
+// What hooks have cost is added up by their names, the dearest first.
+func TestHookCosts(t *testing.T) {
+	h, url := open(t, Options{})
+	watch(t, url)
+	for n := range 3 {
+		tap := h.Attach("a", 0, 1, &engine.Request{}, Pace{})
+		tap.End(0, "stop", engine.Result{Completion: 10, Hooks: hook.Report{Hooks: []hook.Usage{
+			{Name: "cheap", Calls: 1, Time: time.Millisecond}, {Name: "dear", Calls: 2, Time: time.Second, Waited: time.Second, Edits: 3, Changed: 1, Faults: map[string]int{"lost": n}},
+			{Name: Name, Calls: 50},
+		}}})
+	}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	want := []HookCost{{"dear", 3, 6, 3, 3, 9, 3, 3, 30}, {"cheap", 3, 3, .003, 0, 0, 0, 0, 30}}
+	if diff := cmp.Diff(want, h.hookCosts()); diff != "" {
+		t.Error(diff)
+	}
 }

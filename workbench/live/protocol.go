@@ -49,6 +49,9 @@ type Stream struct {
 	Reason  string `json:"reason"` // why it ended; "" while it runs
 	Steer   any    `json:"steer"`  // what was last set from here, as the API's field steer has it; null for nothing
 	Routed  bool   `json:"routed"` // frames have its routing: it began while somebody watched
+	// Pace is how many tokens a second it may make, 0 where it stands still, null where nothing
+	// slows it down.
+	Pace *float64 `json:"pace"`
 }
 
 // Event is one event of the server, as GET /roundhouse/v1/events has it.
@@ -78,6 +81,27 @@ type Stats struct {
 	Rows        uint64             `json:"batch_rows"`   // decoded in all steps
 	Phases      map[string]float64 `json:"phase_seconds"`
 	Watchers    int                `json:"watchers"`
+	Memory      []Memory           `json:"memory"`
+	Hooks       []HookCost         `json:"hooks"` // of choices that have ended, since the hub began
+}
+
+// Memory is what the model has taken of memory for one purpose.
+type Memory struct {
+	Name  string `json:"name"`
+	Bytes int64  `json:"bytes"`
+}
+
+// HookCost is what the hooks of a name have cost and done, in all choices.
+type HookCost struct {
+	Name    string  `json:"name"`
+	Choices int     `json:"choices"`
+	Calls   int     `json:"calls"`
+	Seconds float64 `json:"seconds"` // without reads
+	Waited  float64 `json:"waited"`  // in reads, seconds
+	Edits   int     `json:"edits"`
+	Changed int     `json:"changed"` // tokens that would have been others, as far as known
+	Faults  int     `json:"faults"`
+	Tokens  int     `json:"tokens"` // of the choices
 }
 
 // Dropped says that frames are missing before the next one.
@@ -85,6 +109,13 @@ type Dropped struct {
 	Op     string `json:"op"`     // "dropped"
 	Frames uint64 `json:"frames"` // since the last one that was sent
 	Total  uint64 `json:"total"`  // of this session
+}
+
+// Paced answers Command of op "pace".
+type Paced struct {
+	Op     string `json:"op"` // "paced"
+	ID     int    `json:"id"` // of the command
+	Handle uint32 `json:"handle"`
 }
 
 // Steered answers Command of op "steer".
@@ -102,7 +133,7 @@ type Failed struct {
 	Message string `json:"message"`
 }
 
-// Command is a message of a client. Op is "subscribe" or "steer".
+// Command is a message of a client. Op is "subscribe", "steer" or "pace".
 type Command struct {
 	Op string `json:"op"`
 	ID int    `json:"id"` // comes back with the answer
@@ -117,6 +148,9 @@ type Command struct {
 	// Of steer: the stream, and its steering from now on, as the API's field steer has it.
 	Handle uint32          `json:"handle"`
 	Steer  json.RawMessage `json:"steer"`
+	// Of pace: the stream above, and how many tokens a second it may make from now on; 0 to
+	// stand still, null for as fast as it goes.
+	PerSecond *float64 `json:"per_second"`
 }
 
 // Token is what a frame has of one token. A binary message has one frame or more, one behind
@@ -162,8 +196,8 @@ const (
 	headBytes   = seqBytes + 32
 )
 
-// append appends the frame of a token behind its seq, which differs between sessions.
-func (t *Token) append(b []byte) []byte {
+// Append appends the frame of a token behind its seq, which differs between sessions.
+func (t *Token) Append(b []byte) []byte {
 	le := binary.LittleEndian
 	flags, k := byte(0), 0
 	if t.Forced {

@@ -232,6 +232,7 @@ func (h *Hub) leave(s *session, conn *websocket.Conn) {
 func (h *Hub) end(s *session) {
 	h.mu.Lock()
 	delete(h.sessions, s.id)
+	h.release(s)
 	h.count.Store(int64(len(h.sessions)))
 	h.mu.Unlock()
 	s.mu.Lock()
@@ -360,8 +361,14 @@ func (h *Hub) do(s *session, c *Command) error {
 		return h.subscribe(s, c)
 	case "steer":
 		return h.steer(s, c)
+	case "pace":
+		if err := h.pace(s, c); err != nil {
+			return err
+		}
+		s.send(Paced{"paced", c.ID, c.Handle})
+		return nil
 	}
-	return fmt.Errorf("the command %.40q: there are subscribe and steer", c.Op)
+	return fmt.Errorf("the command %.40q: there are subscribe, steer and pace", c.Op)
 }
 
 // Bounds of a subscription.

@@ -99,7 +99,7 @@ func (s *Server) check(r *http.Request) *Error {
 		return refuse(http.StatusForbidden, "origin_not_allowed", "",
 			"pages from %.64q may not use this server: add the origin to the allowed origins", r.Header.Get("Origin"))
 	}
-	if r.URL.Path != "/health" && r.Method != http.MethodOptions && !s.keyMatches(r) {
+	if !s.open(r) && r.Method != http.MethodOptions && !s.keyMatches(r) {
 		e := refuse(http.StatusUnauthorized, "invalid_api_key", "", "the API key is missing or wrong: send it as Authorization: Bearer KEY")
 		e.Type = "authentication_error"
 		return e
@@ -111,6 +111,18 @@ func (s *Server) check(r *http.Request) *Error {
 	}
 	return nil
 }
+
+// PagesAt is where the pages for people are.
+const PagesAt = "/ui/"
+
+// open says what everybody may read: whether the server is well, and the program's own
+// pages, which hold nothing of the server's and ask for the key themselves.
+func (s *Server) open(r *http.Request) bool {
+	return r.URL.Path == "/health" || s.cfg.Pages != nil && (strings.HasPrefix(r.URL.Path, PagesAt) || r.URL.Path == "/" && browses(r))
+}
+
+// browses says whether a person asks, with a browser.
+func browses(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept"), "text/html") }
 
 // hostAllowed keeps pages of the web from reaching a loopback server through
 // a name that they point at it (DNS rebinding): the Host must be a loopback

@@ -91,8 +91,9 @@ const (
 	topReturned   = 20      // candidates, where a request does not say
 )
 
-// returns is what a request wants to know of its tokens and hooks.
+// returns is what a request wants to know of its tokens and hooks, and how fast.
 type returns struct {
+	pace           float64 // tokens a second; 0 for as fast as it goes
 	routing, hooks bool
 	prompt         bool // the routing of the prompt too
 	candidates     int
@@ -135,7 +136,10 @@ func (f *fields) roundhouse() (ask HookAsk, back returns, given bool) {
 		o.fail("must be disable or fail", "on_error")
 	}
 	takeReturns(o, &back)
-	o.known("script", "plugin", "source", "params", "steer", "on_error", "return", "candidates", "capture")
+	if o.take("pace", &back.pace) && !(back.pace > 0 && back.pace <= maxPace) {
+		o.fail(fmt.Sprintf("must lie above 0, and be at most %d tokens a second", maxPace), "pace")
+	}
+	o.known("script", "plugin", "source", "params", "steer", "on_error", "return", "candidates", "capture", "pace")
 	f.err = o.err
 	return ask, back, true
 }

@@ -35,10 +35,11 @@ type ChoiceExtension struct {
 
 // TokenData is what was asked for about one token.
 type TokenData struct {
-	ID         int32        `json:"id"`
-	Forced     bool         `json:"forced,omitempty"` // a hook put it there: it was not drawn
-	Routing    *RoutingData `json:"routing,omitempty"`
-	Candidates []ranked     `json:"candidates,omitempty"`
+	ID         int32         `json:"id"`
+	Forced     bool          `json:"forced,omitempty"`  // a hook put it there: it was not drawn
+	Changes    []hook.Change `json:"changes,omitempty"` // what hooks did to it
+	Routing    *RoutingData  `json:"routing,omitempty"`
+	Candidates []ranked      `json:"candidates,omitempty"`
 }
 
 // ranked is a token with its log-probability: [id, logprob].
@@ -72,7 +73,7 @@ func (h *hooked) data(tokens []engine.Token) []TokenData {
 	}
 	out := make([]TokenData, len(tokens))
 	for i, t := range tokens {
-		out[i] = TokenData{ID: t.ID, Forced: t.Forced}
+		out[i] = TokenData{ID: t.ID, Forced: t.Forced, Changes: t.Changes}
 		if h.back.routing && t.Routing != nil {
 			out[i].Routing = routingData(t.Routing)
 		}

@@ -10,12 +10,13 @@ import (
 type Live interface {
 	http.Handler // a WebSocket
 	// Watch is told of the choices of a request, which have indices from first on, before the
-	// engine gets it, and may ask the engine for more.
-	Watch(request string, first, n int, r *engine.Request) Watch
+	// engine gets it, and may ask the engine for more. The k-th goes at pace, in tokens a
+	// second, which setPace changes: 0 to stand still, Full for as fast as it goes.
+	Watch(request string, first, n int, r *engine.Request, pace float64, setPace func(k int, perSecond float64)) Watch
 }
 
 // Watch is told what becomes of choices.
 type Watch interface {
 	Token(k int, t engine.Token)
-	End(k int, reason string, completion int)
+	End(k int, reason string, r engine.Result)
 }

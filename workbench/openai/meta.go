@@ -43,7 +43,12 @@ func (s *Server) getModel(w http.ResponseWriter, r *http.Request) error {
 }
 
 // root says what this is.
-func (s *Server) root(w http.ResponseWriter, _ *http.Request) error {
+func (s *Server) root(w http.ResponseWriter, r *http.Request) error {
+	if s.cfg.Pages != nil && browses(r) {
+		w.Header().Set("Vary", "Accept")
+		http.Redirect(w, r, PagesAt, http.StatusSeeOther)
+		return nil
+	}
 	endpoints := []string{
 		"GET /v1/models", "POST /v1/chat/completions", "POST /v1/completions",
 		"POST /tokenize", "POST /detokenize", "GET /health", "GET /version",
@@ -53,6 +58,9 @@ func (s *Server) root(w http.ResponseWriter, _ *http.Request) error {
 	}
 	if s.cfg.Metrics != nil {
 		endpoints = append(endpoints, "GET /metrics")
+	}
+	if s.cfg.Pages != nil {
+		endpoints = append(endpoints, "GET "+PagesAt)
 	}
 	writeJSON(w, http.StatusOK, map[string]any{
 		"name": "roundhouse", "about": "an inference workbench with an OpenAI-compatible API", "endpoints": endpoints,

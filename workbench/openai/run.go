@@ -65,12 +65,18 @@ type choice struct {
 // request's hooks.
 func (p *params) complete(ctx context.Context, m Model, req engine.Request, first int, split func() splitter, send func(k int, u update) error) ([]engine.Result, error) {
 	p.hooks.attach(ctx, &req, p.n, first)
-	var watch Watch
-	if p.hooks.live != nil {
-		watch = p.hooks.live.Watch(entryOf(ctx).id, first, p.n, &req)
+	speed := p.hooks.back.pace
+	if speed == 0 {
+		speed = Full
 	}
-	keep := p.logprobs || p.tokenIDs || p.hooks.back.tokens()
-	results, err := complete(ctx, m, req, p.n, split, keep, watch, func(k int, u update) error {
+	o := observers{keep: p.logprobs || p.tokenIDs || p.hooks.back.tokens(), paces: make([]*pace, p.n)}
+	for k := range o.paces {
+		o.paces[k] = newPace(speed)
+	}
+	if p.hooks.live != nil {
+		o.watch = p.hooks.live.Watch(entryOf(ctx).id, first, p.n, &req, speed, func(k int, perSecond float64) { o.paces[k].set(perSecond) })
+	}
+	results, err := complete(ctx, m, req, p.n, split, o, func(k int, u update) error {
 		if u.result != nil {
 			p.hooks.results = append(p.hooks.results, *u.result)
 		}
@@ -80,11 +86,17 @@ func (p *params) complete(ctx context.Context, m Model, req engine.Request, firs
 	return results, err
 }
 
-// complete runs n choices of a request side by side: the prompt is read once.
-// keep says whether updates have tokens. The texts of a choice come as they are
+// observers are who looks at the tokens of a request, beside its client.
+type observers struct {
+	keep  bool    // updates have tokens
+	paces []*pace // of each choice; nil for none
+	watch Watch   // nil for nobody
+}
+
+// complete runs n choices of a request side by side: the prompt is read once. The texts of a choice come as they are
 // made, its last update when all choices have ended. When one fails, so does
 // the request.
-func complete(ctx context.Context, m Model, req engine.Request, n int, split func() splitter, keep bool, watch Watch, send func(k int, u update) error) ([]engine.Result, error) {
+func complete(ctx context.Context, m Model, req engine.Request, n int, split func() splitter, o observers, send func(k int, u update) error) ([]engine.Result, error) {
 	choices := make([]choice, n)
 	for k := range choices {
 		choices[k].split = split()
@@ -98,6 +110,11 @@ func complete(ctx context.Context, m Model, req engine.Request, n int, split fun
 		broken any
 	)
 	outcomes := m.GenerateChoices(ctx, req, n, func(k int, t engine.Token) (err error) {
+		if o.paces != nil {
+			if err := o.paces[k].wait(ctx); err != nil {
+				return err
+			}
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		defer func() { // a panic belongs to the request's goroutine, where guard answers it
@@ -106,10 +123,10 @@ func complete(ctx context.Context, m Model, req engine.Request, n int, split fun
 			}
 		}()
 		c := &choices[k]
-		if watch != nil {
-			watch.Token(k, t)
+		if o.watch != nil {
+			o.watch.Token(k, t)
 		}
-		if keep {
+		if o.keep {
 			t.Candidates = slices.Clone(t.Candidates) // the engine may use its own again
 			c.tokens = append(c.tokens, t)
 		}
@@ -123,9 +140,9 @@ func complete(ctx context.Context, m Model, req engine.Request, n int, split fun
 		}
 		return nil
 	})
-	if watch != nil {
-		for k, o := range outcomes {
-			watch.End(k, reasonOf(o), o.Result.Completion)
+	if o.watch != nil {
+		for k, out := range outcomes {
+			o.watch.End(k, reasonOf(out), out.Result)
 		}
 	}
 	if broken != nil {

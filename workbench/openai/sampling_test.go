@@ -276,7 +276,7 @@ func TestPanicOfAChoiceIsAnswered(t *testing.T) {
 			t.Error("the panic was swallowed")
 		}
 	}()
-	_, _ = complete(t.Context(), m, engine.Request{Prompt: []int32{1}}, 3, func() splitter { return bug{} }, false, nil, func(int, update) error { return nil })
+	_, _ = complete(t.Context(), m, engine.Request{Prompt: []int32{1}}, 3, func() splitter { return bug{} }, observers{}, func(int, update) error { return nil })
 }
 
 // bug is a splitter that panics.

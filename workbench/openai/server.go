@@ -60,9 +60,11 @@ type Config struct {
 	SpecialTokens string
 	Metrics       http.Handler // answers GET /metrics, behind the key; nil for none
 	Hooks         Hooks        // of requests; nil for none
+	Scripts       Scripts      // answers /roundhouse/v1/scripts; nil for none
 	Plugins       Plugins      // answers /roundhouse/v1/plugins; nil for none
 	Events        Feed         // what GET /roundhouse/v1/events tells, and is told of requests; nil for none
 	Live          Live         // answers /roundhouse/v1/live, and is told of tokens; nil for none
+	Pages         http.Handler // answers everything below PagesAt, without a key; nil for none
 	Version       any          // answer of /version; a *struct or map; nil for {}
 	Log           *slog.Logger // nil for none
 }
@@ -221,6 +223,15 @@ func (s *Server) routes() http.Handler {
 	if s.cfg.Live != nil {
 		handle("GET", "/roundhouse/v1/live", func(w http.ResponseWriter, r *http.Request) error {
 			s.cfg.Live.ServeHTTP(w, r)
+			return nil
+		})
+	}
+	if s.cfg.Scripts != nil {
+		handle("GET", "/roundhouse/v1/scripts", s.listScripts)
+	}
+	if s.cfg.Pages != nil {
+		handle("GET", PagesAt, func(w http.ResponseWriter, r *http.Request) error {
+			s.cfg.Pages.ServeHTTP(w, r)
 			return nil
 		})
 	}

@@ -9,7 +9,7 @@ import { join } from "node:path";
 
 const [root, compiler] = process.argv.slice(2);
 const ts = createRequire(import.meta.url)(compiler);
-const file = join(root, "web/src/protocol.ts");
+const file = join(root, "web/src/live/protocol.ts");
 const program = ts.createProgram([file], { noEmit: true, strict: true, types: [], lib: ["lib.es2022.d.ts", "lib.dom.d.ts"], target: ts.ScriptTarget.ES2022 });
 const wrong = ts.getPreEmitDiagnostics(program).map((d) => ts.flattenDiagnosticMessageText(d.messageText, "\n"));
 const { outputText } = ts.transpileModule(readFileSync(file, "utf8"), { compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext } });
@@ -31,8 +31,8 @@ try {
   const all = parseTokens(buffer(samples.map(({ hex }) => hex).join("")));
   assert.deepEqual(all.map(({ seq }) => seq), samples.map(({ seq }) => seq));
   assert.throws(() => parseTokens(buffer("00")), /none of a token/);
-  console.log("PASS types web/src/protocol.ts reads the frames of Go");
+  console.log("PASS types web/src/live/protocol.ts reads the frames of Go");
 } catch (error) {
-  console.log(`FAIL types web/src/protocol.ts: ${error.message}`);
+  console.log(`FAIL types web/src/live/protocol.ts: ${error.message}`);
   process.exit(1);
 }

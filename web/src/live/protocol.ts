@@ -44,6 +44,8 @@ export interface Stream {
   steer: unknown;
   /** frames have its routing: it began while somebody watched */
   routed: boolean;
+  /** Pace is how many tokens a second it may make, 0 where it stands still, null where nothing slows it down. */
+  pace: number | null;
 }
 
 /** Event is one event of the server, as GET /roundhouse/v1/events has it. */
@@ -77,6 +79,32 @@ export interface Stats {
   batch_rows: number;
   phase_seconds: { [name: string]: number };
   watchers: number;
+  memory: Memory[];
+  /** of choices that have ended, since the hub began */
+  hooks: HookCost[];
+}
+
+/** Memory is what the model has taken of memory for one purpose. */
+export interface Memory {
+  name: string;
+  bytes: number;
+}
+
+/** HookCost is what the hooks of a name have cost and done, in all choices. */
+export interface HookCost {
+  name: string;
+  choices: number;
+  calls: number;
+  /** without reads */
+  seconds: number;
+  /** in reads, seconds */
+  waited: number;
+  edits: number;
+  /** tokens that would have been others, as far as known */
+  changed: number;
+  faults: number;
+  /** of the choices */
+  tokens: number;
 }
 
 /** Dropped says that frames are missing before the next one. */
@@ -86,6 +114,14 @@ export interface Dropped {
   frames: number;
   /** of this session */
   total: number;
+}
+
+/** Paced answers Command of op "pace". */
+export interface Paced {
+  op: "paced";
+  /** of the command */
+  id: number;
+  handle: number;
 }
 
 /** Steered answers Command of op "steer". */
@@ -106,7 +142,7 @@ export interface Failed {
   message: string;
 }
 
-/** Command is a message of a client. Op is "subscribe" or "steer". */
+/** Command is a message of a client. Op is "subscribe", "steer" or "pace". */
 export interface Command {
   op: string;
   /** comes back with the answer */
@@ -122,6 +158,8 @@ export interface Command {
   /** Of steer: the stream, and its steering from now on, as the API's field steer has it. */
   handle?: number;
   steer?: unknown;
+  /** Of pace: the stream above, and how many tokens a second it may make from now on; 0 to stand still, null for as fast as it goes. */
+  per_second?: number | null;
 }
 
 /** What a frame has of one token: routing is of the row that it was drawn from. */
@@ -196,4 +234,43 @@ function parseToken(buffer: ArrayBuffer, start: number): [Token, number] {
 }
 
 /** What a server sends as text. */
-export type Message = Hello | Stream | Event | Stats | Dropped | Steered | Failed;
+export type Message = Hello | Stream | Event | Stats | Dropped | Steered | Paced | Failed;
+
+/** The types of all fields: what comes is not trusted to have them. */
+const FIELDS: { [type: string]: { [field: string]: string } } = {
+  Hello: { op: "\"hello\"", protocol: "number", session: "string", resumed: "boolean", model: "Model | null", streams: "Stream[]" },
+  Model: { name: "string", layers: "number", experts: "number", top_k: "number", tokens: "number" },
+  Stream: { op: "\"stream\"", handle: "number", request: "string", choice: "number", state: "string", prompt_tokens: "number", completion_tokens: "number", reason: "string", steer: "unknown", routed: "boolean", pace: "number | null" },
+  Event: { op: "\"event\"", event: "unknown" },
+  Stats: { op: "\"stats\"", seconds: "number", queued: "number", running: "number", swapped: "number", pages_used: "number", pages_total: "number", slots_used: "number", slots_total: "number", prompt_tokens: "number", generated_tokens: "number", decode_steps: "number", prefill_steps: "number", mixed_steps: "number", step_seconds: "number", batch_rows: "number", phase_seconds: "{ [name: string]: number }", watchers: "number", memory: "Memory[]", hooks: "HookCost[]" },
+  Memory: { name: "string", bytes: "number" },
+  HookCost: { name: "string", choices: "number", calls: "number", seconds: "number", waited: "number", edits: "number", changed: "number", faults: "number", tokens: "number" },
+  Dropped: { op: "\"dropped\"", frames: "number", total: "number" },
+  Paced: { op: "\"paced\"", id: "number", handle: "number" },
+  Steered: { op: "\"steered\"", id: "number", handle: "number", from: "number" },
+  Failed: { op: "\"error\"", id: "number", message: "string" },
+};
+
+const BY_OP = new Map(Object.entries(FIELDS).flatMap(([type, fields]) => (fields["op"]?.startsWith('"') ? [[JSON.parse(fields["op"]) as string, type] as const] : [])));
+
+/** Says whether a value is of a type of FIELDS. */
+function fits(value: unknown, type: string): boolean {
+  if (type === "unknown") return value !== undefined;
+  if (type.endsWith(" | null")) return value === null || fits(value, type.slice(0, -7));
+  if (type.endsWith("[]")) return Array.isArray(value) && value.every((one) => fits(one, type.slice(0, -2)));
+  if (type.startsWith('"')) return value === JSON.parse(type);
+  if (type === "number") return Number.isFinite(value);
+  const fields = FIELDS[type];
+  if (!fields && !type.startsWith("{")) return typeof value === type;
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+  if (!fields) return Object.values(value).every((one) => fits(one, "number")); // a map of numbers
+  return Object.entries(fields).every(([name, of]) => fits((value as { [name: string]: unknown })[name], of));
+}
+
+/** Reads a message, or throws where it is none of this protocol. */
+export function parseMessage(text: string): Message {
+  const message = JSON.parse(text) as Message;
+  const type = BY_OP.get(message?.op);
+  if (type === undefined || !fits(message, type)) throw new Error("a message of a kind that this page does not know");
+  return message;
+}
