@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func get(t *testing.T, path string, header ...string) *http.Response {
+func get(t *testing.T, path string, header ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodGet, path, nil)
 	for n := 0; n < len(header); n += 2 {
@@ -19,7 +19,7 @@ func get(t *testing.T, path string, header ...string) *http.Response {
 	}
 	w := httptest.NewRecorder()
 	Handler().ServeHTTP(w, r)
-	return w.Result()
+	return w
 }
 
 func read(t *testing.T, r io.Reader) string {
@@ -36,10 +36,10 @@ func TestPages(t *testing.T) {
 	for _, path := range []string{"/", "/chat", "/experts", "/a/b/../../engine"} {
 		w := get(t, path)
 		body := read(t, w.Body)
-		if w.StatusCode != http.StatusOK || !strings.HasPrefix(w.Header.Get("Content-Type"), "text/html") || !strings.Contains(body, `id="page"`) {
-			t.Fatalf("%s: %d %s", path, w.StatusCode, body)
+		if w.Code != http.StatusOK || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") || !strings.Contains(body, `id="page"`) {
+			t.Fatalf("%s: %d %s", path, w.Code, body)
 		}
-		if w.Header.Get("Cache-Control") != "no-cache" {
+		if w.Header().Get("Cache-Control") != "no-cache" {
 			t.Errorf("%s may be kept: a new version would not be seen", path)
 		}
 		named := regexp.MustCompile(`(?:src|href)="/ui(/[^"]+)"`).FindAllStringSubmatch(body, -1)
@@ -48,14 +48,14 @@ func TestPages(t *testing.T) {
 		}
 		for _, m := range named {
 			file := get(t, m[1])
-			if file.StatusCode != http.StatusOK || !strings.Contains(file.Header.Get("Cache-Control"), "immutable") || len(read(t, file.Body)) == 0 {
-				t.Errorf("%s: %d %v", m[1], file.StatusCode, file.Header)
+			if file.Code != http.StatusOK || !strings.Contains(file.Header().Get("Cache-Control"), "immutable") || len(read(t, file.Body)) == 0 {
+				t.Errorf("%s: %d %v", m[1], file.Code, file.Header())
 			}
 		}
 	}
 	for _, path := range []string{"/assets/none.js", "/../web.go", "/assets/../../web.go", "/dist/index.html"} {
-		if w := get(t, path); w.StatusCode != http.StatusNotFound {
-			t.Errorf("%s: %d", path, w.StatusCode)
+		if w := get(t, path); w.Code != http.StatusNotFound {
+			t.Errorf("%s: %d", path, w.Code)
 		}
 	}
 }
@@ -69,8 +69,8 @@ func TestPolicyAndSize(t *testing.T) {
 	}
 	sum := 0
 	for name, p := range load() {
-		if w := get(t, "/"+name); w.Header.Get("Content-Security-Policy") != Policy || w.Header.Get("X-Content-Type-Options") != "nosniff" {
-			t.Errorf("%s: %v", name, w.Header)
+		if w := get(t, "/"+name); w.Header().Get("Content-Security-Policy") != Policy || w.Header().Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: %v", name, w.Header())
 		}
 		zipped := get(t, "/"+name, "Accept-Encoding", "br, gzip")
 		body := []byte(read(t, zipped.Body))

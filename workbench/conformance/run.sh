@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # Runs unmodified OpenAI clients against a server with the demo model, an
-# unmodified TypeScript over the scripts, and the plugins of the examples in a
-# server: one PASS or FAIL line a check, exit status 1 when any failed.
+# unmodified TypeScript over the scripts, the plugins of the examples in a
+# server, and the pages in a browser: one PASS or FAIL line a check, exit status
+# 1 when any failed.
 #
-#   workbench/conformance/run.sh [python] [go] [types] [plugins]    default: all
+#   workbench/conformance/run.sh [python] [go] [types] [plugins] [pages]    default: all
 #
+# ROUNDHOUSE_CHROMIUM names the browser, default chromium; ROUNDHOUSE_PAGES_ONLY
+# runs only tests of the pages whose names have this text.
 # ROUNDHOUSE_BIN names the program, default bin/roundhouse.
 # Clients and the compiler are installed once, pinned, into .cache/conformance;
 # that needs the network.
@@ -67,15 +70,21 @@ go_clients() {
     -e '/^ok/p' -e '/\.go:/p' -e '/^panic/p')
 }
 
+# packages NAME installs what the folder NAME asks for, into $cache/NAME.
+packages() {
+  local dir=$cache/$1
+  command -v npm >/dev/null || { echo "FAIL $1: npm is missing: install Node.js 20 or newer" >&2; return 1; }
+  if ! cmp -s "$here/$1/package-lock.json" "$dir/installed.json"; then
+    rm -rf "$dir" && mkdir -p "$dir" || return 1
+    cp "$here/$1/package.json" "$here/$1/package-lock.json" "$dir" || return 1
+    npm ci --prefix "$dir" --ignore-scripts --no-audit --no-fund --silent || return 1
+    cp "$here/$1/package-lock.json" "$dir/installed.json" || return 1
+  fi
+}
+
 types_clients() {
   local dir=$cache/types
-  command -v npm >/dev/null || { echo "FAIL types: npm is missing: install Node.js 20 or newer" >&2; return 1; }
-  if ! cmp -s "$here/types/package-lock.json" "$dir/installed.json"; then
-    rm -rf "$dir" && mkdir -p "$dir" || return 1
-    cp "$here/types/package.json" "$here/types/package-lock.json" "$dir" || return 1
-    npm ci --prefix "$dir" --ignore-scripts --no-audit --no-fund --silent || return 1
-    cp "$here/types/package-lock.json" "$dir/installed.json" || return 1
-  fi
+  packages types || return 1
   node "$here/types/check.mjs" "$root" "$dir/node_modules/typescript" || return 1
   node "$here/types/live.mjs" "$root" "$dir/node_modules/typescript"
 }
@@ -108,6 +117,16 @@ plugins_clients() {
   return $failed
 }
 
+pages_clients() {
+  local chromium=${ROUNDHOUSE_CHROMIUM:-}
+  [ -n "$chromium" ] || chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome) ||
+    { echo "FAIL pages: there is no chromium: install it, or name a browser of its kind with ROUNDHOUSE_CHROMIUM" >&2; return 1; }
+  packages pages || return 1
+  CGO_ENABLED=0 go -C "$root" build -o "$cache/feed" ./workbench/live/feed || return 1
+  ROUNDHOUSE_ROOT=$root ROUNDHOUSE_BIN=$bin ROUNDHOUSE_FEED=$cache/feed ROUNDHOUSE_CHROMIUM=$chromium \
+    ROUNDHOUSE_PAGES_MODULES=$cache/pages/node_modules ROUNDHOUSE_PAGES_SCRIPTS=$here/pages/scripts node "$here/pages/run.mjs"
+}
+
 servers() {
   start open
   export ROUNDHOUSE_URL=$address
@@ -120,7 +139,7 @@ servers() {
 [ -x "$bin" ] || { echo "conformance: $bin is missing: run make build first, or set ROUNDHOUSE_BIN" >&2; exit 1; }
 bin=$(realpath "$bin")
 failed=0
-[ $# -gt 0 ] || set -- python go types plugins
+[ $# -gt 0 ] || set -- python go types plugins pages
 case " $* " in *" python "* | *" go "*) servers ;; esac
 for client in "$@"; do
   "${client}_clients" || failed=1

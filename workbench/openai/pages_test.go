@@ -20,13 +20,13 @@ func TestPages(t *testing.T) {
 	}); status != http.StatusMethodNotAllowed {
 		t.Errorf("POST: %d", status)
 	}
-	ask := func(path, accept, host string) *http.Response {
+	ask := func(path, accept, host string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(http.MethodGet, path, nil)
 		r.Host = host
 		r.Header.Set("Accept", accept)
 		w := httptest.NewRecorder()
 		s.Handler().ServeHTTP(w, r)
-		return w.Result()
+		return w
 	}
 	for _, c := range []struct {
 		path, accept, host string
@@ -40,8 +40,8 @@ func TestPages(t *testing.T) {
 		{"/", "text/html", "evil.example", http.StatusForbidden},
 	} {
 		w := ask(c.path, c.accept, c.host)
-		if w.StatusCode != c.status || c.status == http.StatusSeeOther && w.Header.Get("Location") != PagesAt {
-			t.Errorf("%s for %s at %s: %d %v", c.path, c.accept, c.host, w.StatusCode, w.Header)
+		if w.Code != c.status || c.status == http.StatusSeeOther && w.Header().Get("Location") != PagesAt {
+			t.Errorf("%s for %s at %s: %d %v", c.path, c.accept, c.host, w.Code, w.Header())
 		}
 	}
 }

@@ -126,6 +126,7 @@ function hello(message: Hello) {
   for (const stream of message.streams) note(stream);
   changed = true;
   post({ kind: "status", status: "live", model, refused: false });
+  clearTimeout(retry);
   if (!model) retry = setTimeout(() => socket?.close(), 1000); // it loads: ask again
 }
 

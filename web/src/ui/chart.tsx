@@ -77,7 +77,7 @@ export function Chart({ label, x, lines, height = 160, format, formatX, least = 
     };
   }, [shape]);
   useEffect(() => plot.current?.setData(data(x, lines)), [x, lines]);
-  return <div class="chart" ref={box} role="img" aria-label={label} style={{ minHeight: height + "px" }} />;
+  return <div class="chart" ref={box} role="img" aria-label={label} style={{ height: height + (lines.length > 1 ? 30 : 0) + "px" }} />;
 }
 
 const data = (x: number[], lines: Line[]) => [x, ...lines.map((line) => line.values)] as uPlot.AlignedData;

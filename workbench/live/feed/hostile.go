@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"math"
 	"net/http"
@@ -48,10 +49,10 @@ func messages() (list []message) {
 		list = append(list, message{websocket.TextMessage, fmt.Appendf(nil, format, args...)})
 	}
 	frame := func(data []byte) { list = append(list, message{websocket.BinaryMessage, data}) }
-	hello := `{"op":"hello","protocol":1,"session":"x","resumed":false,"model":{"name":%q,"layers":4,"experts":8,"top_k":2,"tokens":16},"streams":[]}`
-	stream := `{"op":"stream","handle":%d,"request":%q,"choice":0,"state":"running","prompt_tokens":3,"completion_tokens":0,"reason":"","steer":%s,"routed":true,"pace":null}`
-	text(hello, evil)
-	text(stream, 1, evil, `{"layers":{"<b>":{"ban":"all"},"1":null,"2":{"bias":{"__proto__":1}}}}`)
+	hello := `{"op":"hello","protocol":1,"session":"x","resumed":false,"model":{"name":%s,"layers":4,"experts":8,"top_k":2,"tokens":16},"streams":[]}`
+	stream := `{"op":"stream","handle":%d,"request":%s,"choice":0,"state":"running","prompt_tokens":3,"completion_tokens":0,"reason":"","steer":%s,"routed":true,"pace":null}`
+	text(hello, quoted(evil))
+	text(stream, 1, quoted(evil), `{"layers":{"<b>":{"ban":"all"},"1":null,"2":{"bias":{"__proto__":1}}}}`)
 	for _, bad := range []string{
 		``, `{`, `null`, `5`, `[]`, `"text"`, `{"op":5}`, `{"op":"hello"}`, `{"op":"stats"}`, `{"op":"event"}`, `{"op":"event","event":null}`,
 		`{"op":"stats","memory":5,"hooks":"x","phase_seconds":null}`, `{"op":"dropped","frames":"many"}`, `{"op":"stream"}`, `{"op":"stream","handle":"x","steer":7}`,
@@ -60,8 +61,8 @@ func messages() (list []message) {
 	} {
 		text("%s", bad)
 	}
-	text(hello, evil) // as if the server had begun anew
-	text(stream, 1, evil, "null")
+	text(hello, quoted(evil)) // as if the server had begun anew
+	text(stream, 1, quoted(evil), "null")
 	good := goodFrame()
 	for _, cut := range []int{1, 8, 39, 40, len(good) - 1} {
 		frame(good[:cut])
@@ -73,13 +74,19 @@ func messages() (list []message) {
 	}
 	frame(make([]byte, 9<<20))
 	text(`{"op":"event","event":%q}`, strings.Repeat("x", 9<<20))
-	text(`{"op":"event","event":{"seq":1,"time":"now","kind":%q,"request":%q,"data":{"value":%q}}}`, evil, evil, evil)
+	text(`{"op":"event","event":{"seq":1,"time":"now","kind":%[1]s,"request":%[1]s,"data":{"value":%[1]s}}}`, quoted(evil))
 	// Experts and layers that the model does not have, weights that are none.
-	frame(bytesOf(&live.Token{Handle: 1, Position: 3, Text: evil, Layers: []int{3, 900}, Routing: record(4, func(int) (uint16, float32) { return 60000, float32(math.NaN()) })}))
+	frame(bytesOf(&live.Token{Handle: 1, Position: 3, Text: evil, Layers: []int{3, 900}, Routing: record(901, func(int) (uint16, float32) { return 60000, float32(math.NaN()) })}))
 	for n := range 50 {
 		frame(bytesOf(&live.Token{Handle: 1, Position: 4 + n, Text: evil, Layers: []int{0, 1, 2, 3}, Routing: record(4, func(j int) (uint16, float32) { return uint16(j), .5 })}))
 	}
 	return list
+}
+
+// quoted is a text as JSON has it.
+func quoted(s string) []byte {
+	text, _ := json.Marshal(s) // a text always can be
+	return text
 }
 
 // record is routing of two experts in each layer.

@@ -61,10 +61,11 @@ func run(ctx context.Context, o options) error {
 	hub.SetModel(hook.Model{Name: "made-up", Tokens: 1 << 16, Shape: o.shape}, source{})
 	mux := http.NewServeMux()
 	mux.Handle("/ui/", http.StripPrefix("/ui", web.Handler()))
-	mux.Handle("/roundhouse/v1/live", hub)
+	var shown http.Handler = hub
 	if o.hostile {
-		mux.Handle("/roundhouse/v1/live", http.HandlerFunc(hostile))
+		shown = http.HandlerFunc(hostile)
 	}
+	mux.Handle("/roundhouse/v1/live", shown)
 	for path, body := range map[string]any{
 		"/v1/models":             map[string]any{"data": []any{map[string]string{"id": "made-up"}}},
 		"/roundhouse/v1/scripts": map[string]any{"scripts": []any{}},

@@ -25,6 +25,7 @@ function Chat() {
   });
   return (
     <div class="chat">
+      {turns.value.length > 0 && <h1 class="sr">Chat</h1>}
       <div class="chat-main">
         <div
           class="turns"
@@ -34,7 +35,7 @@ function Chat() {
             near.current = box.scrollHeight - box.scrollTop - box.clientHeight < 60;
           }}
         >
-          {turns.value.length === 0 ? <Welcome /> : turns.value.map((turn) => (turn.role === "user" ? <Said key={turn.id} turn={turn} /> : <Answer key={turn.id} turn={turn} version={turn.state === "running" ? version.value : 0} />))}
+          {turns.value.length === 0 ? <Welcome /> : turns.value.map((turn) => (turn.role === "user" ? <Said key={turn.id} turn={turn} /> : <Answer key={turn.id} turn={turn} version={turn.state === "running" ? version.value : -1} />))}
         </div>
         <Composer />
       </div>
@@ -92,8 +93,8 @@ function Said({ turn }: { turn: Turn }) {
   );
 }
 
-/** What the model answers. The version says that an answer that is being made has grown. */
-const Answer = memo(function Answer({ turn }: { turn: Turn; version: number }) {
+/** What the model answers. An answer that is made grows in place: its version says so. */
+const Answer = memo(function Answer({ turn, version }: { turn: Turn; version: number }) {
   const thinking = turn.thought.length > 0;
   const [open, setOpen] = useState(false);
   const runs = turn.state === "running";
@@ -105,10 +106,10 @@ const Answer = memo(function Answer({ turn }: { turn: Turn; version: number }) {
           <summary>
             {runs && turn.answer.length === 0 ? "Thinking…" : "Thought"} <span class="unit">{counted(turn.thought.reduce((n, block) => n + block.length, 0), "token")}</span>
           </summary>
-          {open && <Text blocks={turn.thought} />}
+          {open && <Text blocks={turn.thought} version={version} />}
         </details>
       )}
-      <Text blocks={turn.answer} caret={runs} />
+      <Text blocks={turn.answer} version={version} caret={runs} />
       {turn.state === "failed" && (
         <p class="notice bad" role="alert">
           {turn.reason}
@@ -154,7 +155,7 @@ interface Place {
 }
 
 /** Text whose tokens can be pointed at, and gone through with the arrow keys. */
-function Text({ blocks, caret = false }: { blocks: Piece[][]; caret?: boolean }) {
+function Text({ blocks, caret = false }: { blocks: Piece[][]; version: number; caret?: boolean }) {
   const [place, setPlace] = useState<Place | null>(null);
   const box = useRef<HTMLDivElement>(null);
   const piece = place && blocks[place.block]?.[place.piece];

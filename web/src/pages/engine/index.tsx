@@ -21,14 +21,15 @@ function Engine() {
   const now = all[all.length - 1];
   if (!now) {
     return (
-      <div class="empty">
+      <div class="empty" key="empty">
         <h1>{status.value === "lost" ? "The server cannot be reached" : "Waiting for the engine"}</h1>
         <p>{status.value === "lost" ? "Is it running? This page connects by itself as soon as it is." : "Its counters come twice a second, once the model is loaded."}</p>
       </div>
     );
   }
   return (
-    <div class="engine">
+    <div class="engine" key="engine">
+      <h1 class="sr">Engine</h1>
       <Tiles now={now} all={all} />
       <Speed all={all} />
       <div class="column">
@@ -75,13 +76,15 @@ function Tiles({ now, all }: { now: Stats; all: Stats[] }) {
       {tiles.map(([label, value, more, share]) => (
         <div class="card" key={label}>
           <dt>{label}</dt>
-          <dd>{value}</dd>
-          <span class="unit">{more}</span>
-          {share !== undefined && (
-            <span class="meter" aria-hidden="true">
-              <i style={{ width: share * 100 + "%" }} />
-            </span>
-          )}
+          <dd>
+            {value}
+            <span class="unit">{more}</span>
+            {share !== undefined && (
+              <span class="meter" aria-hidden="true">
+                <i style={{ width: share * 100 + "%" }} />
+              </span>
+            )}
+          </dd>
         </div>
       ))}
     </dl>
@@ -112,14 +115,14 @@ function Speed({ all }: { all: Stats[] }) {
 /** Where the time of a step goes. */
 function Phases({ all }: { all: Stats[] }) {
   const [now, before] = [all[all.length - 1]!, ago(all, 5)];
-  const spent = Object.keys(now.phase_seconds).map((name) => ({ name, took: perSecond(before, now, (s) => s.phase_seconds[name] ?? 0) }));
+  const names = Object.keys(now.phase_seconds); // all, in their order: rows stay where they are
+  const recent = (name: string) => perSecond(before, now, (s) => s.phase_seconds[name] ?? 0);
   // Between requests nothing runs: then it is all time since the start.
-  const idle = spent.every((one) => one.took === 0);
-  const rows = idle ? Object.entries(now.phase_seconds).map(([name, took]) => ({ name, took })) : spent;
-  const sum = rows.reduce((total, one) => total + one.took, 0);
+  const idle = names.every((name) => recent(name) === 0);
+  const shown = names.map((name) => ({ name, took: idle ? now.phase_seconds[name]! : recent(name) }));
+  const sum = shown.reduce((total, one) => total + one.took, 0);
   const count = idle ? steps(now) : perSecond(before, now, steps);
   const step = count > 0 ? (idle ? now.step_seconds : perSecond(before, now, (s) => s.step_seconds)) / count : 0;
-  const shown = rows.filter((one) => one.took > 0).sort((a, b) => b.took - a.took);
   return (
     <section class="card">
       <header>
@@ -129,27 +132,21 @@ function Phases({ all }: { all: Stats[] }) {
           {idle ? "since the start" : "last five seconds"}
         </span>
       </header>
-      {shown.length === 0 ? (
-        <p class="unit">No step has run yet.</p>
-      ) : (
-        <>
-          <Bar parts={shown.map((one) => ({ name: one.name, share: one.took / sum }))} />
-          <table>
-            <tbody>
-              {shown.map((one, n) => (
-                <tr key={one.name}>
-                  <td>
-                    <Swatch n={n} />
-                    {one.name}
-                  </td>
-                  <td class="number">{count > 0 ? seconds(one.took / count) : ""}</td>
-                  <td class="number">{percent(one.took / sum)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </>
-      )}
+      <Bar parts={shown.map((one) => ({ name: one.name, share: sum > 0 ? one.took / sum : 0 }))} />
+      <table>
+        <tbody>
+          {shown.map((one, n) => (
+            <tr key={one.name}>
+              <td>
+                <Swatch n={n} />
+                {one.name}
+              </td>
+              <td class="number">{count > 0 ? seconds(one.took / count) : "–"}</td>
+              <td class="number">{sum > 0 ? percent(one.took / sum) : "–"}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
     </section>
   );
 }
@@ -170,7 +167,7 @@ const Swatch = ({ n }: { n: number }) => <i class="swatch" style={{ background: 
 function Batch() {
   const list = running.value;
   return (
-    <section class="card">
+    <section class="card batch">
       <header>
         <h2>Batch</h2>
         <span class="unit">streams that run</span>

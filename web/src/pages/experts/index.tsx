@@ -97,7 +97,8 @@ function Experts() {
   const select = (at: Cell) => set({ expert: cellKey(at) }, true);
   const kept = heads[0]?.kept ?? 0;
   return (
-    <div class="experts">
+    <div class="experts" key="experts">
+      <h1 class="sr">Experts</h1>
       <div class="experts-tools row">
         <StreamChoice label="Stream" value={param("stream")} streams={streams.value} empty="Newest" onChoose={(value) => set({ stream: value, back: "" }, true)} everybody />
         <StreamChoice label="Side by side with" value={param("beside")} streams={streams.value} empty="None" onChoose={(value) => set({ beside: value, ...(value && param("stream") === "" ? { stream: String(first) } : {}) }, true)} />
@@ -188,7 +189,7 @@ function nameOf(handle: number, all: Watched[]): string {
 
 function Nothing() {
   return (
-    <div class="empty">
+    <div class="empty" key="empty">
       <h1>{status.value === "lost" ? "The server cannot be reached" : "The model is still loading"}</h1>
       <p>{status.value === "lost" ? "Is it running? This page connects by itself as soon as it is." : "The map is here as soon as it runs."}</p>
     </div>
