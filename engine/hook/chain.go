@@ -146,6 +146,7 @@ func (c *Chain) begin(l *link) error {
 // Needs is what the hooks of a chain ask of the engine.
 type Needs struct {
 	Events      Events
+	Slow        Events // those of hooks that may read a row or take their time
 	Synchronous bool // the next row waits for what became of the last
 	CaptureAll  bool // routing of prompt rows
 	Top         int  // candidates that each step should bring along
@@ -164,6 +165,9 @@ func (c *Chain) Needs() Needs {
 			continue
 		}
 		n.Events |= l.spec.Events
+		if !l.spec.Swift {
+			n.Slow |= l.spec.Events
+		}
 		n.Synchronous = n.Synchronous || l.lag == MinLag || l.spec.Events&(OnSample|OnRoute) != 0 || l.spec.Write || len(c.beside) > 0
 		n.CaptureAll = n.CaptureAll || l.spec.CaptureAll && l.spec.Events.Has(OnRouting)
 		n.Top = max(n.Top, l.spec.Top)

@@ -110,6 +110,9 @@ type Spec struct {
 	// Far says that it runs in another process, where the first call of a handler may
 	// take four budgets.
 	Far bool
+	// Swift says that its handlers neither read a row nor wait for anything: they are called
+	// where their event is, without a goroutine that could be left behind.
+	Swift bool
 }
 
 // Hook is one script or plugin, for one choice. One goroutine calls it at a time.

@@ -26,19 +26,19 @@ type handler struct {
 	err          error
 }
 
-// call calls the hooks of the token at hand.
+// call calls the hooks of the token at hand. It returns nil where they are done at once: nobody
+// reads, and nobody waits.
 func (s *Sampler) call() *handler {
+	if s.needs.Slow&(hook.OnLogits|hook.OnToken|hook.OnRouting|hook.OnHidden) == 0 {
+		s.verdict, s.err = s.chain.Logits(s.at, unread{}, unread{})
+		return nil
+	}
 	h := &handler{s: s, asks: make(chan struct{}), rows: make(chan struct{}), done: make(chan struct{})}
-	work := func() {
+	s.calling = h
+	go func() {
 		defer close(h.done)
 		h.verdict, h.err = s.chain.Logits(s.at, &later{h, false}, &later{h, true})
-	}
-	s.calling = h
-	if s.needs.Events&(hook.OnLogits|hook.OnToken|hook.OnRouting|hook.OnHidden) == 0 {
-		work() // nobody reads
-	} else {
-		go work()
-	}
+	}()
 	return h
 }
 
@@ -66,6 +66,16 @@ func (h *handler) finish(out *ops.Sample, row func() ([]float32, error)) (hook.V
 
 // errEnded ends the reads of hooks whose stream has ended meanwhile.
 var errEnded = errors.New("the stream has ended")
+
+// unread is the row of hooks that read none.
+type unread struct{}
+
+var errUnread = &hook.Fault{Kind: hook.Misuse, Err: errors.New("a hook that says that it is swift reads no row")}
+
+func (unread) Top(int) ([]hook.Candidate, error) { return nil, errUnread }
+func (unread) Logprob(int32) (float32, error)    { return 0, errUnread }
+func (unread) Entropy() (float32, error)         { return 0, errUnread }
+func (unread) Row() ([]float32, error)           { return nil, errUnread }
 
 // later is a source that waits for its row.
 type later struct {

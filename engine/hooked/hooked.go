@@ -107,10 +107,14 @@ func (s *Sampler) Draw(position, candidates int) ops.Sampling {
 	if s.needs.Synchronous {
 		return s.base.Entry(position, candidates)
 	}
-	if h := s.call(); !h.await() {
-		s.handler = h
-		return s.base.Entry(position, candidates)
-	} else if s.verdict, s.err = h.verdict, h.err; s.err != nil || s.verdict.Stop != "" {
+	if h := s.call(); h != nil {
+		if !h.await() {
+			s.handler = h
+			return s.base.Entry(position, candidates)
+		}
+		s.verdict, s.err = h.verdict, h.err
+	}
+	if s.err != nil || s.verdict.Stop != "" {
 		return ops.Sampling{Watch: -1} // Choose says why
 	}
 	if s.verdict.Decided {

@@ -23,6 +23,7 @@ import (
 	"github.com/roundhouse-ai/roundhouse/workbench/docs"
 	"github.com/roundhouse-ai/roundhouse/workbench/events"
 	"github.com/roundhouse-ai/roundhouse/workbench/hooks"
+	"github.com/roundhouse-ai/roundhouse/workbench/live"
 	"github.com/roundhouse-ai/roundhouse/workbench/openai"
 )
 
@@ -125,6 +126,23 @@ func TestReplies1(t *testing.T) {
 		list = append(list, fields(name, reflect.TypeOf(value))...)
 	}
 	keeps(t, "replies-1.txt", list)
+}
+
+// What the live protocol says it goes on saying. Frames of tokens, which have no names, are
+// held by the test of workbench/live that reads the bytes of an old one.
+func TestLive1(t *testing.T) {
+	var list []string
+	for name, value := range map[string]any{
+		"hello": live.Hello{}, "hello.model": live.Model{}, "stream": live.Stream{}, "event": live.Event{}, "stats": live.Stats{}, "stats.phases": live.Phase{},
+		"stats.memory": live.Memory{}, "stats.hooks": live.HookCost{}, "dropped": live.Dropped{}, "steered": live.Steered{}, "paced": live.Paced{},
+		"error": live.Failed{}, "command": live.Command{},
+	} {
+		list = append(list, fields(name, reflect.TypeOf(value))...)
+	}
+	keeps(t, "live-1.txt", list)
+	if live.Protocol != 1 || live.Subprotocol != "roundhouse.live.v1" {
+		t.Errorf("protocol %d, %s", live.Protocol, live.Subprotocol)
+	}
 }
 
 // settings lists the settings of a configuration: "engine.device string".

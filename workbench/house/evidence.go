@@ -66,6 +66,7 @@ var sets = []set{
 	{"plugin twin", tested("./workbench/twin", "^TestTwins$")},
 	{"plugin latency", tested("./workbench/twin", "^TestLatency$", "ROUNDHOUSE_LATENCY=1")},
 	{"plugin faults", pluginFigures},
+	{"pages", inBrowser},
 }
 
 // evidence measures each promise and prints name, value, bound and verdict.
@@ -124,6 +125,18 @@ func tested(pkg, run string, env ...string) func(context.Context) ([]line, error
 		}
 		return lines(string(output))
 	}
+}
+
+// inBrowser measures by the tests of the pages, which log the same lines: two minutes of the
+// fast feed among them.
+func inBrowser(ctx context.Context) ([]line, error) {
+	command := exec.CommandContext(ctx, "bash", "workbench/conformance/run.sh", "pages")
+	command.Env = append(os.Environ(), "ROUNDHOUSE_FEED_SECONDS=120")
+	output, err := command.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w\n%s", command.Args, err, output)
+	}
+	return lines(string(output))
 }
 
 // reported measures by a test that writes a report of its own, which becomes into. args are

@@ -131,9 +131,9 @@ func (h *Hub) measure() {
 func toStats(s engine.Stats) Stats {
 	m := Stats{Op: "stats", Queued: s.Queued, Running: s.Running, Swapped: s.Swapped, PagesUsed: s.PagesUsed, PagesTotal: s.PagesTotal, SlotsUsed: s.SlotsUsed,
 		SlotsTotal: s.SlotsTotal, Prompt: s.PromptTokens, Made: s.GeneratedTokens, Decode: s.Steps.Decode, Prefill: s.Steps.Prefill, Mixed: s.Steps.Mixed,
-		StepSeconds: s.Steps.Seconds, Rows: s.Steps.BatchRows, Phases: map[string]float64{}}
+		StepSeconds: s.Steps.Seconds, Rows: s.Steps.BatchRows}
 	for phase, took := range s.PhaseTimes {
-		m.Phases[ops.Phase(phase).String()] = took.Seconds()
+		m.Phases = append(m.Phases, Phase{ops.Phase(phase).String(), took.Seconds()})
 	}
 	return m
 }
@@ -240,7 +240,9 @@ func (h *Hub) Attach(id string, first, n int, r *engine.Request, pace Pace) *Wat
 	watched = watched && h.model != nil
 	if watched {
 		r.Routing = true
-		r.Candidates = max(r.Candidates, maxCandidates)
+		for _, one := range h.sessions { // ranking 20 of the demo's tokens costs 5 % of its step
+			r.Candidates = max(r.Candidates, one.want.Load().candidates)
+		}
 	}
 	for k := range n {
 		h.next++
@@ -369,7 +371,7 @@ type order struct {
 const Name = "dashboard"
 
 // Spec implements hook.Hook.
-func (s *steerer) Spec() hook.Spec { return hook.Spec{Name: Name, Events: hook.OnToken} }
+func (s *steerer) Spec() hook.Spec { return hook.Spec{Name: Name, Events: hook.OnToken, Swift: true} }
 
 // Token implements hook.Hook: what was asked for since the last token is in force from two
 // positions on.

@@ -163,7 +163,7 @@ func TestFramesAreTheTokens(t *testing.T) {
 	w.subscribed(h, Command{Layers: []int{3, 1, 1}, Candidates: 1})
 	r := engine.Request{Prompt: []int32{1, 2, 3}}
 	tap := h.Attach("a", 0, 2, &r, Pace{})
-	if !r.Routing || r.Hooks == nil || r.Candidates != 20 {
+	if !r.Routing || r.Hooks == nil || r.Candidates != 1 { // as many as somebody wants
 		t.Errorf("%+v", r)
 	}
 	var s Stream

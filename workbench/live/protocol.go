@@ -63,26 +63,32 @@ type Event struct {
 // Stats are counters of the engine since it began, and how full it is, twice a second where
 // they are subscribed to.
 type Stats struct {
-	Op          string             `json:"op"`      // "stats"
-	Seconds     float64            `json:"seconds"` // since the hub began, to make rates of
-	Queued      int                `json:"queued"`  // streams that wait
-	Running     int                `json:"running"`
-	Swapped     int                `json:"swapped"` // put aside
-	PagesUsed   int                `json:"pages_used"`
-	PagesTotal  int                `json:"pages_total"`
-	SlotsUsed   int                `json:"slots_used"`
-	SlotsTotal  int                `json:"slots_total"`
-	Prompt      uint64             `json:"prompt_tokens"`
-	Made        uint64             `json:"generated_tokens"`
-	Decode      uint64             `json:"decode_steps"`
-	Prefill     uint64             `json:"prefill_steps"`
-	Mixed       uint64             `json:"mixed_steps"`
-	StepSeconds float64            `json:"step_seconds"` // of all steps
-	Rows        uint64             `json:"batch_rows"`   // decoded in all steps
-	Phases      map[string]float64 `json:"phase_seconds"`
-	Watchers    int                `json:"watchers"`
-	Memory      []Memory           `json:"memory"`
-	Hooks       []HookCost         `json:"hooks"` // of choices that have ended, since the hub began
+	Op          string     `json:"op"`      // "stats"
+	Seconds     float64    `json:"seconds"` // since the hub began, to make rates of
+	Queued      int        `json:"queued"`  // streams that wait
+	Running     int        `json:"running"`
+	Swapped     int        `json:"swapped"` // put aside
+	PagesUsed   int        `json:"pages_used"`
+	PagesTotal  int        `json:"pages_total"`
+	SlotsUsed   int        `json:"slots_used"`
+	SlotsTotal  int        `json:"slots_total"`
+	Prompt      uint64     `json:"prompt_tokens"`
+	Made        uint64     `json:"generated_tokens"`
+	Decode      uint64     `json:"decode_steps"`
+	Prefill     uint64     `json:"prefill_steps"`
+	Mixed       uint64     `json:"mixed_steps"`
+	StepSeconds float64    `json:"step_seconds"` // of all steps
+	Rows        uint64     `json:"batch_rows"`   // decoded in all steps
+	Phases      []Phase    `json:"phases"`       // of the forward pass, in their order
+	Watchers    int        `json:"watchers"`
+	Memory      []Memory   `json:"memory"`
+	Hooks       []HookCost `json:"hooks"` // of choices that have ended, since the hub began
+}
+
+// Phase is how long a phase of the forward pass has taken in all steps.
+type Phase struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
 }
 
 // Memory is what the model has taken of memory for one purpose.

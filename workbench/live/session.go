@@ -49,6 +49,7 @@ type session struct {
 
 	mu      sync.Mutex
 	moved   chan struct{} // closed at the next change
+	awaited bool          // somebody waits for that
 	ring    []frame
 	first   uint64 // seq of ring[0]
 	cursor  uint64 // seq of the next to be sent
@@ -69,8 +70,15 @@ func (s *session) push(f frame) {
 		s.ring[0] = frame{}
 		s.ring, s.first = s.ring[1:], s.first+1
 	}
-	close(s.moved)
-	s.moved = make(chan struct{})
+	s.tell()
+}
+
+// tell wakes who waits for a change; the lock is held.
+func (s *session) tell() {
+	if s.awaited {
+		close(s.moved)
+		s.moved, s.awaited = make(chan struct{}), false
+	}
 }
 
 // send is push for a message.
@@ -103,6 +111,7 @@ func (s *session) wait(conn *websocket.Conn) (ok bool) {
 		if s.cursor < s.first+uint64(len(s.ring)) {
 			return true
 		}
+		s.awaited = true
 		moved := s.moved
 		s.mu.Unlock()
 		<-moved
@@ -201,8 +210,7 @@ func (h *Hub) session(id string, seq uint64, conn *websocket.Conn) (s *session, 
 		if seq+1 < s.first {
 			s.cursor = seq + 1 // take counts what is missing
 		}
-		close(s.moved)
-		s.moved = make(chan struct{})
+		s.tell()
 		return s, true, nil
 	}
 	if len(h.sessions) >= maxSessions {
@@ -223,8 +231,7 @@ func (h *Hub) leave(s *session, conn *websocket.Conn) {
 		return
 	}
 	s.conn = nil
-	close(s.moved)
-	s.moved = make(chan struct{})
+	s.tell()
 	s.expiry = time.AfterFunc(resumeFor, func() { h.end(s) })
 }
 
@@ -250,8 +257,7 @@ func (h *Hub) end(s *session) {
 	if s.stop != nil {
 		s.stop()
 	}
-	close(s.moved)
-	s.moved = make(chan struct{})
+	s.tell()
 }
 
 // write sends what there is for the session, until the connection ends.
@@ -262,7 +268,7 @@ func (h *Hub) write(s *session, conn *websocket.Conn, resumed bool) {
 	}
 	var sent time.Time
 	for ; s.wait(conn); sent = time.Now() {
-		time.Sleep(time.Until(sent.Add(frameTime)))
+		time.Sleep(time.Until(sent.Add(h.between())))
 		for {
 			b, ok := s.take(conn)
 			if !ok {
@@ -281,9 +287,18 @@ func (h *Hub) write(s *session, conn *websocket.Conn, resumed bool) {
 	}
 }
 
-// frameTime is how long what comes is collected before it is sent: no screen shows more than
-// 60 pictures a second, and each message costs a call of the system and two goroutines.
-const frameTime = time.Second / 60
+// What comes is collected before it is sent: no screen shows more than 60 pictures a second, and
+// each message costs a call of the system and two goroutines, some 15 us. All watchers together
+// take no more of a machine than four that want every picture.
+const (
+	picturesPerSecond = 60
+	messagesPerSecond = 240
+)
+
+// between is how long a watcher waits for the next message.
+func (h *Hub) between() time.Duration {
+	return max(time.Second/picturesPerSecond, time.Duration(h.count.Load())*time.Second/messagesPerSecond)
+}
 
 // put writes one message.
 func put(conn *websocket.Conn, kind int, data []byte) error {

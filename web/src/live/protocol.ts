@@ -77,11 +77,18 @@ export interface Stats {
   step_seconds: number;
   /** decoded in all steps */
   batch_rows: number;
-  phase_seconds: { [name: string]: number };
+  /** of the forward pass, in their order */
+  phases: Phase[];
   watchers: number;
   memory: Memory[];
   /** of choices that have ended, since the hub began */
   hooks: HookCost[];
+}
+
+/** Phase is how long a phase of the forward pass has taken in all steps. */
+export interface Phase {
+  name: string;
+  seconds: number;
 }
 
 /** Memory is what the model has taken of memory for one purpose. */
@@ -242,7 +249,8 @@ const FIELDS: { [type: string]: { [field: string]: string } } = {
   Model: { name: "string", layers: "number", experts: "number", top_k: "number", tokens: "number" },
   Stream: { op: "\"stream\"", handle: "number", request: "string", choice: "number", state: "string", prompt_tokens: "number", completion_tokens: "number", reason: "string", steer: "unknown", routed: "boolean", pace: "number | null" },
   Event: { op: "\"event\"", event: "unknown" },
-  Stats: { op: "\"stats\"", seconds: "number", queued: "number", running: "number", swapped: "number", pages_used: "number", pages_total: "number", slots_used: "number", slots_total: "number", prompt_tokens: "number", generated_tokens: "number", decode_steps: "number", prefill_steps: "number", mixed_steps: "number", step_seconds: "number", batch_rows: "number", phase_seconds: "{ [name: string]: number }", watchers: "number", memory: "Memory[]", hooks: "HookCost[]" },
+  Stats: { op: "\"stats\"", seconds: "number", queued: "number", running: "number", swapped: "number", pages_used: "number", pages_total: "number", slots_used: "number", slots_total: "number", prompt_tokens: "number", generated_tokens: "number", decode_steps: "number", prefill_steps: "number", mixed_steps: "number", step_seconds: "number", batch_rows: "number", phases: "Phase[]", watchers: "number", memory: "Memory[]", hooks: "HookCost[]" },
+  Phase: { name: "string", seconds: "number" },
   Memory: { name: "string", bytes: "number" },
   HookCost: { name: "string", choices: "number", calls: "number", seconds: "number", waited: "number", edits: "number", changed: "number", faults: "number", tokens: "number" },
   Dropped: { op: "\"dropped\"", frames: "number", total: "number" },

@@ -123,7 +123,11 @@ export class Tally {
   picture(mode: Mode, n: number, out: Float32Array) {
     switch (mode) {
       case "recent":
-        for (let at = 0; at < out.length; at++) out[at] = this.heat[at]! * this.unit;
+        {
+          // A stream that has just begun has no more than its few tokens: they are all of it.
+          const unit = this.tokens > 0 ? this.unit / (1 - KEEP ** this.tokens) : 0;
+          for (let at = 0; at < out.length; at++) out[at] = this.heat[at]! * unit;
+        }
         break;
       case "all":
         for (let at = 0; at < out.length; at++) out[at] = this.tokens > 0 ? this.counts[at]! / this.tokens : 0;

@@ -30,7 +30,7 @@ export async function check(name, test) {
 
 /** What was measured, in the form that `make evidence` reads. */
 export function evidence(name, value, unit, sign, bound) {
-  console.log(`evidence: ${name}: ${value} ${unit} ${sign} ${bound}`);
+  console.log(`pages: evidence: ${name}: ${value} ${unit} ${sign} ${bound}`);
   const kept = { "<=": value <= bound, ">=": value >= bound }[sign];
   if (!kept) throw new Error(`${name}: ${value} ${unit}, want ${sign} ${bound}`);
 }

@@ -38,7 +38,7 @@ export async function hostile(url) {
         await until("the map", async () => (await page.locator(".experts-maps header").first().textContent()).includes("51 tokens"));
         await page.locator(".map-field").click({ position: { x: 20, y: 20 } });
         await page.locator(".words li").first().waitFor();
-        evidence("hostile messages", broken, `refused_with_${frames}_frames_shown`, ">=", 28);
+        evidence(`hostile messages refused, while ${frames} frames are shown`, broken, "messages", ">=", 28);
       }
       equal(await page.evaluate(() => [window.pwned ?? null, document.querySelectorAll("main script, main img").length]), [null, 0], "what was executed");
       await page.click("nav >> text=Engine");

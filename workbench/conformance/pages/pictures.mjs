@@ -17,11 +17,11 @@ export async function shoot(url) {
       await take(page, `chat-${look}`);
       await page.context().close();
     }
-    const server = await feed("-rate", "400", "-streams", "3");
+    const server = await feed("-rate", "400", "-streams", "3", "-life", "400");
     for (const [look, options] of looks) {
       const page = await open(server.url + "/ui/experts?expert=20.310", options);
       await live(page);
-      await page.waitForTimeout(3000);
+      await page.waitForTimeout(5500); // streams that begin while it looks
       await take(page, `experts-${look}`);
       await page.context().close();
     }

@@ -33,6 +33,7 @@ type options struct {
 	listen  string
 	rate    float64 // tokens a second, of all streams
 	streams int
+	life    int // tokens that a stream makes before another takes its place
 	shape   hook.Shape
 	hostile bool
 }
@@ -42,6 +43,7 @@ func main() {
 	flag.StringVar(&o.listen, "listen", "127.0.0.1:0", "address")
 	flag.Float64Var(&o.rate, "rate", 1000, "tokens a second, of all streams together")
 	flag.IntVar(&o.streams, "streams", 8, "streams")
+	flag.IntVar(&o.life, "life", 1000, "tokens of a stream, before another takes its place")
 	flag.IntVar(&o.shape.Layers, "layers", 48, "layers")
 	flag.IntVar(&o.shape.Experts, "experts", 512, "experts of a layer")
 	flag.IntVar(&o.shape.K, "k", 10, "experts of a token")
@@ -104,9 +106,6 @@ type source struct{}
 func (source) Stats() engine.Stats          { return engine.Stats{} }
 func (source) Memory() []engine.MemoryShare { return nil }
 
-// life is how many tokens a stream makes before another takes its place.
-const life = 4000
-
 // feed makes tokens until ctx ends.
 func feed(ctx context.Context, hub *live.Hub, o options) {
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // nothing here is secret
@@ -126,7 +125,7 @@ func feed(ctx context.Context, hub *live.Hub, o options) {
 		}
 		for ; count < time.Since(began).Seconds()*o.rate; count++ {
 			s := &streams[int(count)%len(streams)]
-			if s.watch == nil || s.tokens == life {
+			if s.watch == nil || s.tokens == o.life {
 				if s.watch != nil {
 					s.watch.End(0, "length", engine.Result{Completion: s.tokens})
 				}

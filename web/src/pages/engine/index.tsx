@@ -34,11 +34,11 @@ function Engine() {
       <Speed all={all} />
       <div class="column">
         <Batch />
+        <Memory now={now} />
         <Hooks now={now} />
       </div>
       <div class="column">
         <Phases all={all} />
-        <Memory now={now} />
       </div>
       <Feed />
     </div>
@@ -115,11 +115,10 @@ function Speed({ all }: { all: Stats[] }) {
 /** Where the time of a step goes. */
 function Phases({ all }: { all: Stats[] }) {
   const [now, before] = [all[all.length - 1]!, ago(all, 5)];
-  const names = Object.keys(now.phase_seconds); // all, in their order: rows stay where they are
-  const recent = (name: string) => perSecond(before, now, (s) => s.phase_seconds[name] ?? 0);
+  const recent = now.phases.map(({ name }, n) => ({ name, took: perSecond(before, now, (s) => s.phases[n]?.seconds ?? 0) }));
   // Between requests nothing runs: then it is all time since the start.
-  const idle = names.every((name) => recent(name) === 0);
-  const shown = names.map((name) => ({ name, took: idle ? now.phase_seconds[name]! : recent(name) }));
+  const idle = recent.every((one) => one.took === 0);
+  const shown = idle ? now.phases.map(({ name, seconds: took }) => ({ name, took })) : recent;
   const sum = shown.reduce((total, one) => total + one.took, 0);
   const count = idle ? steps(now) : perSecond(before, now, steps);
   const step = count > 0 ? (idle ? now.step_seconds : perSecond(before, now, (s) => s.step_seconds)) / count : 0;
@@ -190,7 +189,7 @@ function Batch() {
             {list.slice(0, 32).map((one) => (
               <tr key={one.handle}>
                 <td>
-                  <a href={link("experts", { stream: String(one.handle) })}>#{one.handle}</a> <span class="unit tail">{one.tail}</span>
+                  <a href={link("experts", { stream: String(one.handle) })}>#{one.handle}</a> <span class="unit">{one.tail.slice(-40)}</span>
                 </td>
                 <td class="number">{whole(one.prompt_tokens)}</td>
                 <td class="number">{whole(one.completion_tokens)}</td>

@@ -44,7 +44,7 @@ function Experts() {
   // Pictures are asked for at every frame of the screen in which the last ones have come.
   useEffect(() => {
     if (!shape) return;
-    let [frame, frames, since, told, scaleTop] = [0, 0, performance.now(), 0, 1];
+    let [frame, frames, since, told, scaleTop, fits] = [0, 0, performance.now(), 0, 0, 0];
     let stopped = false;
     const views: View[] = handles.map((handle) => ({ handle, mode, back }));
     const step = (now: number) => {
@@ -55,7 +55,8 @@ function Experts() {
         let most = 0;
         for (const { values } of pictures) for (let n = 0; n < values.length; n++) if (values[n]! > most) most = values[n]!;
         const wanted = round(most);
-        if (wanted > scaleTop || wanted < scaleTop / 2.5) scaleTop = wanted; // the scale does not flicker
+        if (wanted * 1.4 > scaleTop) fits = now;
+        if (wanted > scaleTop || now - fits > 1000) [scaleTop, fits] = [wanted, now]; // it grows at once, and shrinks slowly: it does not flicker
         pictures.forEach((picture) => maps[handles.indexOf(picture.handle)]?.current?.draw(picture.values, scaleTop));
         for (const old of shown.current) done(old);
         shown.current = pictures;
@@ -100,7 +101,7 @@ function Experts() {
     <div class="experts" key="experts">
       <h1 class="sr">Experts</h1>
       <div class="experts-tools row">
-        <StreamChoice label="Stream" value={param("stream")} streams={streams.value} empty="Newest" onChoose={(value) => set({ stream: value, back: "" }, true)} everybody />
+        <StreamChoice label="Stream" value={param("stream")} streams={streams.value} empty={newest ? "Newest" : "All streams"} onChoose={(value) => set({ stream: value, back: "" }, true)} everybody />
         <StreamChoice label="Side by side with" value={param("beside")} streams={streams.value} empty="None" onChoose={(value) => set({ beside: value, ...(value && param("stream") === "" ? { stream: String(first) } : {}) }, true)} />
         <Choices
           label="What is shown"
@@ -120,7 +121,7 @@ function Experts() {
         <Scrub kept={kept} back={back} head={heads[0]} />
       )}
       <div class={"experts-body" + (selected ? " open" : "")}>
-        <div class="experts-maps">
+        <div class={"experts-maps" + (shape.experts <= 64 && handles.length > 1 && !selected ? " pair" : "")}>
           {handles.map((handle, n) => (
             <section class="card" key={n} aria-label={"Map of " + name(handle)}>
               <header>
@@ -138,7 +139,7 @@ function Experts() {
           <div class="row experts-foot">
             <Legend top={top} unit={UNITS[mode]} mode={mode} />
             <span class="unit" data-rate={rate.toFixed(1)} data-frames={trouble.value.frames} title="pictures a second that this page draws">
-              {rate.toFixed(0)} pictures/s{trouble.value.dropped > 0 ? ` · ${whole(trouble.value.dropped)} frames dropped` : ""}
+              {rate > 0 ? rate.toFixed(0) : "–"} pictures/s{trouble.value.dropped > 0 ? ` · ${whole(trouble.value.dropped)} frames dropped` : ""}
             </span>
           </div>
           {second > 0 && <Overlap values={overlap.value} names={handles.map(name) as [string, string]} />}
@@ -203,7 +204,7 @@ function StreamChoice(p: { label: string; value: string; streams: Watched[]; emp
       <span class="unit">{p.label}</span>
       <select value={p.value} onChange={(e) => p.onChoose(e.currentTarget.value)}>
         <option value="">{p.empty}</option>
-        {p.everybody && <option value="all">All streams</option>}
+        {p.everybody && p.empty !== "All streams" && <option value="all">All streams</option>}
         {p.value !== "" && p.value !== "all" && !some.some((one) => String(one.handle) === p.value) && <option value={p.value}>#{p.value}, not there</option>}
         {some.map((one) => (
           <option key={one.handle} value={String(one.handle)}>
@@ -276,7 +277,7 @@ function Legend({ top, unit, mode }: { top: number; unit: string; mode: Mode }) 
         0<canvas ref={bar} width={160} height={10} aria-hidden="true" />
         {mode === "token" ? String(top) : percent(top)}
       </span>
-      <span class="unit">{unit}</span>
+      <span class="unit">{unit}; colours follow the square root</span>
     </span>
   );
 }

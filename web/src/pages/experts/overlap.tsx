@@ -16,6 +16,7 @@ export function Overlap({ values, names }: { values: Float32Array | null; names:
         <div class="overlap" role="img" aria-label={"overlap by layer: " + list.map((v, n) => `layer ${n} ${percent(v)}`).join(", ")}>
           {list.map((value, layer) => (
             <span key={layer} title={`layer ${layer}: ${percent(value)}`}>
+              {list.length <= 16 && <em>{percent(value)}</em>}
               <i style={{ height: (value * 100).toFixed(1) + "%" }} />
               <b>{list.length <= 16 || layer % 8 === 0 ? layer : ""}</b>
             </span>
