@@ -24,8 +24,13 @@ func (a *App) benchHooks(ctx context.Context, model *engine.Model, o BenchOption
 	if err != nil {
 		return nil, err
 	}
+	watchers, stop, err := benchWatchers(ctx, model)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
 	return bench.Hooks(ctx, model, bench.HookOptions{
-		Cases: cases, Length: o.Lengths[0], Streams: o.Streams, Tokens: o.Tokens, Time: o.Time, Budget: 10 * time.Duration(a.Config.Scripts.Budget),
+		Cases: append(cases, watchers), Length: o.Lengths[0], Streams: o.Streams, Tokens: o.Tokens, Time: o.Time, Budget: 10 * time.Duration(a.Config.Scripts.Budget),
 		Progress: func(done, total int) { progress.Update(fmt.Sprintf("row %d of %d", done+1, total), 0, 0) },
 	})
 }

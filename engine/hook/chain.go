@@ -147,10 +147,10 @@ func (c *Chain) begin(l *link) error {
 type Needs struct {
 	Events      Events
 	Slow        Events // those of hooks that may read a row or take their time
-	Synchronous bool // the next row waits for what became of the last
-	CaptureAll  bool // routing of prompt rows
-	Top         int  // candidates that each step should bring along
-	Hold        int  // tokens to hold back, for hooks may take them back
+	Synchronous bool   // the next row waits for what became of the last
+	CaptureAll  bool   // routing of prompt rows
+	Top         int    // candidates that each step should bring along
+	Hold        int    // tokens to hold back, for hooks may take them back
 }
 
 // Needs returns what the hooks that are still on ask for.

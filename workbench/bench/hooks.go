@@ -20,6 +20,9 @@ type HookCase struct {
 	By   string // "script" or "Go"
 	// Start makes the hooks of a choice.
 	Start func(choice uint32) ([]hook.Hook, error)
+	// Watch is in the place of Start: it tells somebody of a request before it begins, who may
+	// ask more of it; of its tokens, and that it has ended.
+	Watch func(r *engine.Request) (token func(engine.Token), end func(engine.Result))
 }
 
 // HookOptions say how to measure what hooks cost.
@@ -93,18 +96,24 @@ func Hooks(ctx context.Context, m Model, o HookOptions) ([]HookRow, error) {
 // measure runs pairs, each in the other order than the one before.
 func (c HookCase) measure(ctx context.Context, m Model, o HookOptions, streams int) (HookRow, error) {
 	row := HookRow{Hook: c.Name, By: c.By, Streams: streams}
-	hooking := &engine.Hooking{Start: c.Start, Budget: o.Budget, OnError: hook.Disable}
+	with := func(r *engine.Request) (func(engine.Token), func(engine.Result)) {
+		if c.Watch != nil {
+			return c.Watch(r)
+		}
+		r.Hooks = &engine.Hooking{Start: c.Start, Budget: o.Budget, OnError: hook.Disable}
+		return alone(r)
+	}
 	var steps, costs, means []float64
 	var handlers time.Duration
 	calls := 0
 	for start := time.Now(); row.Pairs < leastPairs || time.Since(start) < o.Time; row.Pairs++ {
 		var runs [2]hookedRun // without and with
 		for i := range runs {
-			which, attached := (row.Pairs+i)%2, hooking
+			which, attach := (row.Pairs+i)%2, with
 			if which == 0 {
-				attached = nil
+				attach = alone
 			}
-			run, err := decode(ctx, m, o, streams, row.Pairs, attached)
+			run, err := decode(ctx, m, o, streams, row.Pairs, attach)
 			if err != nil {
 				return row, err
 			}
@@ -134,8 +143,13 @@ type hookedRun struct {
 	off          string
 }
 
+// alone leaves a request as it is.
+func alone(*engine.Request) (func(engine.Token), func(engine.Result)) {
+	return func(engine.Token) {}, func(engine.Result) {}
+}
+
 // decode makes tokens with several streams at once, seeded by the round.
-func decode(ctx context.Context, m Model, o HookOptions, streams, round int, hooking *engine.Hooking) (run hookedRun, err error) {
+func decode(ctx context.Context, m Model, o HookOptions, streams, round int, attach func(*engine.Request) (func(engine.Token), func(engine.Result))) (run hookedRun, err error) {
 	times, reports := make([][]time.Time, streams), make([]hook.Report, streams)
 	errs := make([]error, streams)
 	ctx, stop := context.WithCancel(ctx)
@@ -144,13 +158,15 @@ func decode(ctx context.Context, m Model, o HookOptions, streams, round int, hoo
 	for s := range streams {
 		req := request(m, o.Length, s, o.Tokens)
 		req.Sampling = engine.Sampling{Temperature: 0.8, TopK: 50, TopP: 1, Seed: uint64(round*streams + s)}
-		req.Hooks = hooking
+		token, end := attach(&req)
 		group.Go(func() {
 			var result engine.Result
 			result, errs[s] = m.Generate(ctx, req, func(t engine.Token) error {
 				times[s] = append(times[s], t.Drawn)
+				token(t)
 				return nil
 			})
+			end(result)
 			if errs[s] != nil {
 				stop()
 			}

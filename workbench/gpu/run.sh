@@ -189,12 +189,12 @@ bench() {
   fi
 }
 
-# cost HOOK STREAMS BOUND: what a script of hooks.json adds to a decode step, in percent of
-# it; no bound where it is -. Spaces are left out of the name.
+# cost HOOK STREAMS BOUND [BY]: what a script of hooks.json adds to a decode step, in percent
+# of it; no bound where it is -. Spaces are left out of the name.
 cost() {
   local percent verdict=PASS note
   percent=$(tr -d ' \n' <"$out/hooks.json" |
-    sed -nE "s/.*\"hook\":\"$1\",\"by\":\"script\",\"streams\":$2,[^}]*\"cost_percent\":(-?[0-9.e+-]+).*/\1/p")
+    sed -nE "s/.*\"hook\":\"$1\",\"by\":\"${4:-script}\",\"streams\":$2,[^}]*\"cost_percent\":(-?[0-9.e+-]+).*/\1/p")
   note=$(awk -v percent="${percent:-none}" -v bound="$3" 'BEGIN {
     if (percent == "none") { print "no figure"; exit 1 }
     printf "%.2f %% of the step, bound %s", percent, bound
@@ -214,6 +214,7 @@ hooks() {
     record hooks "$shape" PASS $(($(now) - start)) hooks.json
     for streams in 1 8; do
       for hook in empty editsonly observerouting steereverytoken steeronce; do cost "$hook" "$streams" 1; done
+      cost 20pageslookon "$streams" 1 live
       for hook in 50candidates 256candidates samplerof50; do cost "$hook" "$streams" $( ((streams == 1)) && echo 5 || echo -); done
     done
   else
