@@ -125,7 +125,7 @@ const Answer = memo(function Answer({ turn, version }: { turn: Turn; version: nu
             {turn.seed && <span>seed {turn.seed}</span>}
           </>
         )}
-        {turn.degraded > 0 && <span class="bad">{counted(turn.degraded, "token")} took the default because a hook failed</span>}
+        {turn.degraded > 0 && <span class="bad" title={turn.hooks.map((hook) => hook.last_fault).filter(Boolean).join("; ")}>{counted(turn.degraded, "token")} took the default because a hook failed</span>}
         {turn.hooks.filter((hook) => hook.name !== "dashboard").map((hook) => (
           <span key={hook.name} title={hook.last_fault}>
             {hook.name}: {turn.tokens > 0 ? (hook.us / turn.tokens).toFixed(0) : 0} µs a token{hook.off ? ", switched off" : ""}
