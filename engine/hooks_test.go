@@ -481,13 +481,32 @@ func hooksThatFail(t *testing.T, o Options) {
 	req.Hooks.OnError = hook.Disable
 	got, result := generated(t, m, req)
 	for i := range got {
-		if got[i].ID != plain[i].ID {
-			t.Errorf("token %d is %d, the default %d", i, got[i].ID, plain[i].ID)
+		if got[i].ID != plain[i].ID || got[i].Changes != nil {
+			t.Errorf("token %d is %d, the default %d; changed by %+v", i, got[i].ID, plain[i].ID, got[i].Changes)
 		}
 	}
 	if calls != 3 || result.Hooks.Degraded != 3 || !result.Hooks.Hooks[0].Off {
 		t.Errorf("%d calls, %+v", calls, result.Hooks)
 	}
+	// One that says that it is swift edits where it stands, and has no row to read.
+	reads := false
+	req.Hooks = hooksOf(func() hook.Hook {
+		return &goHook{spec: hook.Spec{Name: "swift", Swift: true}, logits: func(_ *hook.Call, l *hook.Logits) error {
+			if reads {
+				_, err := l.Top(1)
+				return err
+			}
+			return l.Only([]int32{1})
+		}}
+	})
+	req.Hooks.OnError = hook.Disable
+	for _, reads = range []bool{false, true} {
+		got, result := generated(t, m, req)
+		if want := map[bool]int32{false: 1, true: plain[0].ID}[reads]; got[0].ID != want || (result.Hooks.Hooks[0].Faults["misuse"] > 0) != reads {
+			t.Errorf("swift, reads %v: drew %d, want %d; %+v", reads, got[0].ID, want, result.Hooks)
+		}
+	}
+	req.Hooks = hooksOf(broken)
 	req.Hooks.OnError = hook.Fail
 	_, err := m.Generate(t.Context(), req, func(Token) error { return nil })
 	if fault := (*hook.Fault)(nil); err == nil || !errors.As(err, &fault) || fault.Hook != "broken" || fault.Position != 3 {

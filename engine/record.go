@@ -150,13 +150,18 @@ func (m *Model) draftShape(kv ops.Type) cache.Shape {
 // recording is what runs on a backend: programs, and the memory they work in.
 type recording struct {
 	sizes   sizes
-	arenas  []ops.Arena
-	names   []string // of the arenas
+	arenas  []arena
 	buffers *qwen3next.Buffers
 	main    *stack
 	draft   *stack // nil without an MTP layer
 	sample  ops.Program
 	lens    *lens
+}
+
+// arena is memory of one purpose.
+type arena struct {
+	ops.Arena
+	name string
 }
 
 // stack is a recorded run of layers with the cache they keep: the model's, or
@@ -228,7 +233,7 @@ func (m *Model) stack(b ops.Backend, r *recording, name string, shape cache.Shap
 func (r *recording) arena(b ops.Backend, name string, capacity int64) (ops.Arena, error) {
 	a, err := b.NewArena(name, capacity)
 	if err == nil {
-		r.arenas, r.names = append(r.arenas, a), append(r.names, name)
+		r.arenas = append(r.arenas, arena{a, name})
 	}
 	return a, err
 }

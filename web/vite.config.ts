@@ -16,7 +16,7 @@ export default defineConfig({
     reportCompressedSize: false,
   },
   worker: { format: "es" },
-  server: { proxy: { "/v1": target(), "/roundhouse": target(), "/health": target(), "/detokenize": target() } },
+  server: { proxy: { "/v1": target(), "/roundhouse": target(), "/health": target() } },
 });
 
 /** Where the server is, for pages that vite serves. */

@@ -175,8 +175,8 @@ func (a *App) server(counters http.Handler, hub *events.Hub, owner *hooks.Owner,
 type serverLive struct{ *live.Hub }
 
 // Watch implements openai.Live.
-func (l serverLive) Watch(request string, first, n int, r *engine.Request, pace float64, setPace func(k int, perSecond float64)) openai.Watch {
-	return l.Attach(request, first, n, r, live.Pace{PerSecond: pace, Set: func(choice int, perSecond float64) { setPace(choice-first, perSecond) }})
+func (l serverLive) Watch(request string, first, n int, r *engine.Request, pace *float64, setPace func(k int, perSecond *float64) error) openai.Watch {
+	return l.Attach(request, first, n, r, live.Pace{PerSecond: pace, Set: setPace})
 }
 
 // withHost gives an address without a host, such as :8480, the loopback host:

@@ -17,7 +17,7 @@ import (
 // HookCase is a hook whose cost is measured.
 type HookCase struct {
 	Name string
-	By   string // "script" or "Go"
+	By   string // "script", "Go", or "live" for who looks on
 	// Start makes the hooks of a choice.
 	Start func(choice uint32) ([]hook.Hook, error)
 	// Watch is in the place of Start: it tells somebody of a request before it begins, who may

@@ -66,6 +66,8 @@ var sets = []set{
 	{"plugin twin", tested("./workbench/twin", "^TestTwins$")},
 	{"plugin latency", tested("./workbench/twin", "^TestLatency$", "ROUNDHOUSE_LATENCY=1")},
 	{"plugin faults", pluginFigures},
+	{"frames", tested("./workbench/cmd/roundhouse", "^TestServeLive$")},
+	{"drops", tested("./workbench/live", "^TestSlowWatchersLoseFrames$")},
 	{"pages", inBrowser},
 }
 

@@ -192,32 +192,19 @@ func (h *Hub) Close() {
 type stream struct {
 	about Stream // guarded by Hub.mu
 	shape hook.Shape
-	steer *steerer // nil where it cannot be steered
-	place int      // position of its next token
-	pace  Pace
-	slow  *session // that has changed its pace; nil for nobody
+	steer *steerer                       // nil where it cannot be steered
+	place int                            // position of its next token
+	own   *float64                       // pace of the request
+	pace  func(perSecond *float64) error // changes it; nil where that is not possible
+	slow  *session                       // that has changed its pace; nil for nobody
 }
 
-// Pace is how fast a choice goes.
+// Pace is how fast the choices of a request go, in tokens a second; nil for as fast as they go.
 type Pace struct {
-	PerSecond float64                             // tokens a second; 0 or less for as fast as it goes
-	Set       func(choice int, perSecond float64) // changes it: 0 to stand still, negative for as fast as it goes; nil where that is not possible
-}
-
-// say puts the pace that was set into what is told of the stream; the lock is held.
-func (s *stream) say(perSecond float64) {
-	s.about.Pace = nil
-	if perSecond >= 0 {
-		s.about.Pace = &perSecond
-	}
-}
-
-// own is the pace that the request asks for.
-func (p Pace) own() float64 {
-	if p.PerSecond <= 0 {
-		return -1
-	}
-	return p.PerSecond
+	PerSecond *float64 // that the request asks for
+	// Set changes that of the k-th, 0 to stand still. The error refuses a value. Nil where it
+	// cannot be changed.
+	Set func(k int, perSecond *float64) error
 }
 
 // Watch is what tells the hub of the choices of a request. Nil tells nobody.
@@ -246,8 +233,10 @@ func (h *Hub) Attach(id string, first, n int, r *engine.Request, pace Pace) *Wat
 	}
 	for k := range n {
 		h.next++
-		s := &stream{about: Stream{Op: "stream", Handle: h.next, Request: id, Choice: first + k, State: "running", Prompt: len(r.Prompt), Routed: watched}, place: len(r.Prompt), pace: pace}
-		s.say(pace.own())
+		s := &stream{about: Stream{Op: "stream", Handle: h.next, Request: id, Choice: first + k, State: "running", Prompt: len(r.Prompt), Routed: watched, Pace: pace.PerSecond}, place: len(r.Prompt), own: pace.PerSecond}
+		if pace.Set != nil {
+			s.pace = func(perSecond *float64) error { return pace.Set(k, perSecond) }
+		}
 		if watched {
 			s.shape = h.model.Shape
 			s.steer = &steerer{hub: h, stream: s}
@@ -449,18 +438,8 @@ func (h *Hub) steer(from *session, c *Command) error {
 	return nil
 }
 
-// maxPace is the fastest pace that can be asked for, tokens a second.
-const maxPace = 10_000
-
 // pace carries out a command: the stream goes at another speed while its session lasts.
 func (h *Hub) pace(from *session, c *Command) error {
-	speed := -1.0
-	if c.PerSecond != nil {
-		speed = *c.PerSecond
-	}
-	if !(speed <= maxPace) || speed < 0 && c.PerSecond != nil {
-		return fmt.Errorf("a pace of %v tokens a second: 0 to %d are possible, or null", speed, maxPace)
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.streams[c.Handle]
@@ -469,12 +448,18 @@ func (h *Hub) pace(from *session, c *Command) error {
 		return fmt.Errorf("there is no stream %d", c.Handle)
 	case s.about.State != "running":
 		return fmt.Errorf("the stream %d has ended", c.Handle)
-	case s.pace.Set == nil:
+	case s.pace == nil:
 		return fmt.Errorf("the pace of stream %d cannot be changed", c.Handle)
 	}
-	s.pace.Set(s.about.Choice, speed)
-	s.slow = from
-	s.say(speed)
+	return h.slow(s, from, c.PerSecond)
+}
+
+// slow changes the pace of a stream, for a session or for nobody; the lock is held.
+func (h *Hub) slow(s *stream, from *session, perSecond *float64) error {
+	if err := s.pace(perSecond); err != nil {
+		return err
+	}
+	s.slow, s.about.Pace = from, perSecond
 	h.tell(s.about)
 	return nil
 }
@@ -482,12 +467,8 @@ func (h *Hub) pace(from *session, c *Command) error {
 // release gives the streams that a session has slowed down their own pace; the lock is held.
 func (h *Hub) release(from *session) {
 	for _, s := range h.streams {
-		if s.slow != from || s.about.State != "running" {
-			continue
+		if s.slow == from && s.about.State == "running" {
+			_ = h.slow(s, nil, s.own) // which was good before
 		}
-		s.slow = nil
-		s.pace.Set(s.about.Choice, s.pace.own())
-		s.say(s.pace.own())
-		h.tell(s.about)
 	}
 }

@@ -271,6 +271,7 @@ func TestSlowWatchersLoseFrames(t *testing.T) {
 	if lost := sent - got; dropped == 0 || total != dropped || int(dropped) != lost && int(dropped) != lost+1 {
 		t.Errorf("%d of %d tokens came, %d frames were told to be dropped", got, sent, dropped)
 	}
+	t.Logf("evidence: drops of a slow watcher, told more or fewer than the %d of %d that did not come: %d frames <= 1", sent-got, sent, int(dropped)-(sent-got)) // 1: the stream's begin
 }
 
 // A client that comes back gets what it missed.
@@ -518,17 +519,21 @@ func TestPace(t *testing.T) {
 	w.subscribed(h, Command{})
 	var mu sync.Mutex
 	var set []float64
-	pace := Pace{PerSecond: 30, Set: func(choice int, perSecond float64) {
+	number := func(x float64) *float64 { return &x }
+	pace := Pace{PerSecond: number(30), Set: func(k int, perSecond *float64) error {
 		mu.Lock()
 		defer mu.Unlock()
-		set = append(set, float64(choice), perSecond)
+		if *perSecond < 0 {
+			return errors.New("too slow")
+		}
+		set = append(set, float64(k), *perSecond)
+		return nil
 	}}
 	tap := h.Attach("a", 2, 1, &engine.Request{}, pace)
 	var s Stream
 	if w.message(&s); s.Pace == nil || *s.Pace != 30 {
 		t.Fatalf("%+v", s)
 	}
-	number := func(x float64) *float64 { return &x }
 	w.send(Command{Op: "pace", ID: 1, Handle: s.Handle, PerSecond: number(0)})
 	if w.message(&s); s.Pace == nil || *s.Pace != 0 {
 		t.Errorf("%+v", s)
@@ -537,7 +542,7 @@ func TestPace(t *testing.T) {
 	if w.message(&done); done.Op != "paced" || done.ID != 1 || done.Handle != s.Handle {
 		t.Errorf("%+v", done)
 	}
-	for _, bad := range []Command{{Handle: s.Handle, PerSecond: number(-1)}, {Handle: s.Handle, PerSecond: number(1e9)}, {Handle: 99}} {
+	for _, bad := range []Command{{Handle: s.Handle, PerSecond: number(-1)}, {Handle: 99}} {
 		bad.Op, bad.ID = "pace", 9
 		w.send(bad)
 		var f Failed
@@ -551,7 +556,7 @@ func TestPace(t *testing.T) {
 	h.end(session)
 	mu.Lock()
 	defer mu.Unlock()
-	if diff := cmp.Diff([]float64{2, 0, 2, 30}, set); diff != "" {
+	if diff := cmp.Diff([]float64{0, 0, 0, 30}, set); diff != "" {
 		t.Error(diff)
 	}
 	tap.End(0, "stop", engine.Result{})

@@ -93,7 +93,7 @@ const (
 
 // returns is what a request wants to know of its tokens and hooks, and how fast.
 type returns struct {
-	pace           float64 // tokens a second; 0 for as fast as it goes
+	pace           *float64 // tokens a second; nil for as fast as it goes
 	routing, hooks bool
 	prompt         bool // the routing of the prompt too
 	candidates     int
@@ -136,7 +136,7 @@ func (f *fields) roundhouse() (ask HookAsk, back returns, given bool) {
 		o.fail("must be disable or fail", "on_error")
 	}
 	takeReturns(o, &back)
-	if o.take("pace", &back.pace) && !(back.pace > 0 && back.pace <= maxPace) {
+	if o.take("pace", &back.pace) && !(*back.pace > 0 && *back.pace <= maxPace) { // one that stands still from the start nobody could follow
 		o.fail(fmt.Sprintf("must lie above 0, and be at most %d tokens a second", maxPace), "pace")
 	}
 	o.known("script", "plugin", "source", "params", "steer", "on_error", "return", "candidates", "capture", "pace")

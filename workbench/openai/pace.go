@@ -2,6 +2,7 @@ package openai
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -9,8 +10,8 @@ import (
 // maxPace is the fastest pace that can be asked for, tokens a second.
 const maxPace = 10_000
 
-// Full is the pace of a choice that nobody slows down.
-const Full = -1
+// errPace refuses a pace.
+var errPace = fmt.Errorf("a pace lies in 0 to %d tokens a second", maxPace)
 
 // pace lets the tokens of a choice go at a speed that people can follow. The engine waits
 // for who takes tokens, with this choice alone.
@@ -21,28 +22,28 @@ type pace struct {
 	changed chan struct{} // closed when every changes
 }
 
-// newPace begins with so many tokens a second.
-func newPace(perSecond float64) *pace {
-	p := &pace{changed: make(chan struct{})}
-	p.set(perSecond)
-	return p
-}
+// newPace begins as fast as it goes.
+func newPace() *pace { return &pace{changed: make(chan struct{})} }
 
-// set changes the tokens a second from now on: Full, or 0 to stand still.
-func (p *pace) set(perSecond float64) {
+// set changes the tokens a second from now on: 0 to stand still, nil for as fast as it goes.
+func (p *pace) set(perSecond *float64) error {
+	if perSecond != nil && !(*perSecond >= 0 && *perSecond <= maxPace) {
+		return errPace
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case perSecond < 0:
+	case perSecond == nil:
 		p.every = 0
-	case perSecond == 0:
+	case *perSecond == 0:
 		p.every = -1
 	default:
-		p.every = time.Duration(float64(time.Second) / perSecond)
+		p.every = time.Duration(float64(time.Second) / *perSecond)
 	}
 	p.next = time.Now().Add(p.every)
 	close(p.changed)
 	p.changed = make(chan struct{})
+	return nil
 }
 
 // wait waits until the next token may go. The error is that of ctx.

@@ -2,6 +2,7 @@ package openai
 
 import (
 	"context"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +13,15 @@ import (
 // Tokens go at the pace that was asked for, stand still, and go on when it changes.
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, began := newPace(10), time.Now()
+		speed := func(x float64) *float64 { return &x }
+		p, began := newPace(), time.Now()
+		set := func(perSecond *float64) {
+			t.Helper()
+			if err := p.set(perSecond); err != nil {
+				t.Fatal(err)
+			}
+		}
+		set(speed(10))
 		for range 5 {
 			if err := p.wait(t.Context()); err != nil {
 				t.Fatal(err)
@@ -21,7 +30,7 @@ func TestPace(t *testing.T) {
 		if took := time.Since(began); took != 500*time.Millisecond {
 			t.Errorf("five tokens at 10 a second took %v", took)
 		}
-		p.set(Full)
+		set(nil)
 		began = time.Now()
 		for range 1000 {
 			if err := p.wait(t.Context()); err != nil {
@@ -31,13 +40,18 @@ func TestPace(t *testing.T) {
 		if took := time.Since(began); took != 0 {
 			t.Errorf("a thousand tokens at full speed took %v", took)
 		}
-		p.set(0)
+		set(speed(0))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if p.wait(ctx) == nil {
 			t.Error("a token went while it stood still")
 		}
-		time.AfterFunc(3*time.Second, func() { p.set(1) })
+		for _, bad := range []float64{-1, maxPace + 1, math.NaN()} {
+			if p.set(&bad) == nil {
+				t.Errorf("a pace of %v", bad)
+			}
+		}
+		time.AfterFunc(3*time.Second, func() { set(speed(1)) })
 		began = time.Now()
 		if err := p.wait(t.Context()); err != nil || time.Since(began) != 4*time.Second {
 			t.Errorf("went on after %v, %v", time.Since(began), err)

@@ -15,21 +15,6 @@ type Plugins interface {
 	Restart(name string) error
 }
 
-// Scripts are the scripts that requests may name, and what each says of itself.
-type Scripts interface {
-	List() (any, error)
-}
-
-// listScripts is GET /roundhouse/v1/scripts.
-func (s *Server) listScripts(w http.ResponseWriter, _ *http.Request) error {
-	list, err := s.cfg.Scripts.List()
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, map[string]any{"scripts": list})
-	return nil
-}
-
 // listPlugins is GET /roundhouse/v1/plugins.
 func (s *Server) listPlugins(w http.ResponseWriter, _ *http.Request) error {
 	writeJSON(w, http.StatusOK, map[string]any{"plugins": s.cfg.Plugins.List()})

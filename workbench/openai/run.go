@@ -65,16 +65,15 @@ type choice struct {
 // request's hooks.
 func (p *params) complete(ctx context.Context, m Model, req engine.Request, first int, split func() splitter, send func(k int, u update) error) ([]engine.Result, error) {
 	p.hooks.attach(ctx, &req, p.n, first)
-	speed := p.hooks.back.pace
-	if speed == 0 {
-		speed = Full
-	}
 	o := observers{keep: p.logprobs || p.tokenIDs || p.hooks.back.tokens(), paces: make([]*pace, p.n)}
 	for k := range o.paces {
-		o.paces[k] = newPace(speed)
+		o.paces[k] = newPace()
+		if err := o.paces[k].set(p.hooks.back.pace); err != nil {
+			return nil, err
+		}
 	}
 	if p.hooks.live != nil {
-		o.watch = p.hooks.live.Watch(entryOf(ctx).id, first, p.n, &req, speed, func(k int, perSecond float64) { o.paces[k].set(perSecond) })
+		o.watch = p.hooks.live.Watch(entryOf(ctx).id, first, p.n, &req, p.hooks.back.pace, func(k int, perSecond *float64) error { return o.paces[k].set(perSecond) })
 	}
 	results, err := complete(ctx, m, req, p.n, split, o, func(k int, u update) error {
 		if u.result != nil {

@@ -2,7 +2,7 @@
 
 import { computed, effect, signal } from "@preact/signals";
 
-export type Choice = "auto" | "light" | "dark";
+type Choice = "auto" | "light" | "dark";
 
 const KEPT = "roundhouse.theme";
 const system = matchMedia("(prefers-color-scheme: dark)");

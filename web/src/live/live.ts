@@ -44,9 +44,6 @@ export function connect(key: string) {
   tell({ kind: "open", url: location.origin.replace(/^http/, "ws"), key });
 }
 
-/** Ends the connection, which is then taken up again. */
-export const reconnect = () => tell({ kind: "close" });
-
 /** Says what is wanted beside tokens. */
 export const subscribe = (want: { events: boolean; stats: boolean }) => tell({ kind: "subscribe", ...want });
 

@@ -52,7 +52,6 @@ export const EVERYBODY = 0;
 
 export type ToWorker =
   | { kind: "open"; url: string; key: string }
-  | { kind: "close" }
   | { kind: "subscribe"; events: boolean; stats: boolean }
   | { kind: "command"; id: number; command: object }
   | { kind: "draw"; views: View[]; spare: Float32Array[] }

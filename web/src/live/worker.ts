@@ -214,10 +214,6 @@ self.onmessage = (e: MessageEvent<ToWorker>) => {
       open();
       break;
     }
-    case "close":
-      clearTimeout(retry);
-      socket?.close(); // and opens again, as after any loss
-      break;
     case "subscribe":
       want = { events: m.events, stats: m.stats };
       subscribe();

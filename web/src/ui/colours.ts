@@ -41,7 +41,7 @@ export function colour(dark: boolean, n: number): string {
 export const toScale = (value: number, top: number) => Math.sqrt(Math.max(0, Math.min(1, value / top)));
 
 /** Kinds of things, after Okabe and Ito: told apart by everybody, on both grounds. */
-export const KINDS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b3a100", "#7f7f7f"];
+const KINDS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b3a100", "#7f7f7f"];
 export const kind = (n: number) => KINDS[n % KINDS.length]!;
 
 /** The next larger round number: the end of a scale does not flicker. */

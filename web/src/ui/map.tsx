@@ -35,7 +35,99 @@ interface Props {
 
 export const cellKey = (cell: Cell) => cell.layer + "." + cell.expert;
 
-/** Layers by experts: a picture of one pixel a cell, enlarged without smoothing. */
+/** Draws pictures of one pixel a cell, enlarged without smoothing. */
+function painter(canvas: HTMLCanvasElement, layers: number, experts: number, drawn: number): MapHandle {
+  const context = canvas.getContext("2d", { alpha: false })!;
+  const small = document.createElement("canvas");
+  [small.width, small.height] = [experts, layers];
+  const pixels = small.getContext("2d", { alpha: false })!;
+  const image = pixels.createImageData(experts, layers);
+  const colours = new Uint32Array(image.data.buffer);
+  return {
+    canvas,
+    drawn,
+    draw(values, top) {
+      const table = scale(dark.peek());
+      for (let n = 0; n < colours.length; n++) colours[n] = table[(toScale(values[n]!, top) * 255) | 0]!;
+      pixels.putImageData(image, 0, 0);
+      context.imageSmoothingEnabled = false;
+      context.drawImage(small, 0, 0, canvas.width, canvas.height);
+      this.drawn++;
+    },
+  };
+}
+
+interface Over {
+  /** In pixels of the page. */
+  width: number;
+  height: number;
+  layers: number;
+  experts: number;
+  marks: Map<string, Mark>;
+  selected: Cell | null;
+  cursor: Cell | null;
+}
+
+/** Draws what lies over a picture: lines between few experts, marks, the selected cell, the cursor. */
+function paintOver(canvas: HTMLCanvasElement, { width, height, layers, experts, marks, selected, cursor }: Over) {
+  const ratio = devicePixelRatio;
+  [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
+  const c = canvas.getContext("2d")!;
+  c.scale(ratio, ratio);
+  const style = getComputedStyle(document.documentElement);
+  const [text, ground, accent] = ["--text", "--surface", "--accent"].map((name) => style.getPropertyValue(name)) as [string, string, string];
+  const [w, h] = [width / experts, height / layers];
+  if (w >= 8) {
+    c.fillStyle = ground;
+    for (let n = 1; n < experts; n++) c.fillRect(Math.round(n * w), 0, 1, height);
+    for (let n = 1; n < layers; n++) c.fillRect(0, n * h, width, 1);
+  }
+  for (const [name, mark] of marks) {
+    const [layer, expert] = name.split(".").map(Number) as [number, number];
+    const path = sign(mark, expert * w + w / 2, layer * h + h / 2, Math.max(3, Math.min(h, Math.max(w, 7)) / 2 - 1));
+    for (const [colour, thick] of [[ground, 3.5], [text, 1.5]] as const) {
+      [c.strokeStyle, c.lineWidth] = [colour, thick];
+      c.stroke(path);
+    }
+  }
+  const frame = ({ layer, expert }: Cell, colour: string, thick: number, grow: number) => {
+    [c.strokeStyle, c.lineWidth] = [colour, thick];
+    const wide = Math.max(w, 5);
+    c.strokeRect(expert * w + w / 2 - wide / 2 - grow, layer * h - grow, wide + 2 * grow, h + 2 * grow);
+  };
+  if (selected) frame(selected, ground, 4, 2), frame(selected, text, 2, 2);
+  if (cursor) frame(cursor, accent, 2, 1);
+}
+
+/** The sign of a mark: a cross, a square, a plus, a circle. */
+function sign(mark: Mark, x: number, y: number, r: number): Path2D {
+  const path = new Path2D();
+  if (mark === "ban") {
+    path.moveTo(x - r, y - r), path.lineTo(x + r, y + r), path.moveTo(x + r, y - r), path.lineTo(x - r, y + r);
+  } else if (mark === "force") {
+    path.rect(x - r, y - r, 2 * r, 2 * r);
+  } else if (mark === "bias") {
+    path.moveTo(x - r, y), path.lineTo(x + r, y), path.moveTo(x, y - r), path.lineTo(x, y + r);
+  } else {
+    path.arc(x, y, r, 0, 7);
+  }
+  return path;
+}
+
+/** Where a key leads from the cursor, ten cells at a time with Shift; null for keys that lead nowhere. */
+function moved(e: KeyboardEvent, cursor: Cell | null, selected: Cell | null, layers: number, experts: number): Cell | null {
+  const far = e.shiftKey ? 10 : 1;
+  const steps: Record<string, [number, number]> = {
+    ArrowUp: [-far, 0], ArrowDown: [far, 0], ArrowLeft: [0, -far], ArrowRight: [0, far], Home: [0, -experts], End: [0, experts], PageUp: [-layers, 0], PageDown: [layers, 0],
+  };
+  const step = steps[e.key];
+  if (!step) return null;
+  if (!cursor) return selected ?? { layer: 0, expert: 0 }; // the first key shows where it is
+  const within = (x: number, n: number) => Math.max(0, Math.min(n - 1, x));
+  return { layer: within(cursor.layer + step[0], layers), expert: within(cursor.expert + step[1], experts) };
+}
+
+/** Layers by experts: what is drawn into its handle, with what lies over it. */
 export function ExpertMap({ label, layers, experts, selected, marks, describe, onSelect, handle }: Props) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const over = useRef<HTMLCanvasElement>(null);
@@ -54,78 +146,15 @@ export function ExpertMap({ label, layers, experts, selected, marks, describe, o
   }, []);
 
   useEffect(() => {
-    const target = canvas.current!;
-    const context = target.getContext("2d", { alpha: false })!;
-    const small = document.createElement("canvas");
-    [small.width, small.height] = [experts, layers];
-    const pixels = small.getContext("2d", { alpha: false })!;
-    const image = pixels.createImageData(experts, layers);
-    const colours = new Uint32Array(image.data.buffer);
-    let last: [Float32Array, number] = [new Float32Array(layers * experts), 1];
-    const self: MapHandle = {
-      canvas: target,
-      drawn: handle.current?.drawn ?? 0,
-      draw(values, top) {
-        const table = scale(dark.peek());
-        for (let n = 0; n < colours.length; n++) colours[n] = table[(toScale(values[n]!, top) * 255) | 0]!;
-        pixels.putImageData(image, 0, 0);
-        context.imageSmoothingEnabled = false;
-        context.drawImage(small, 0, 0, target.width, target.height);
-        last = [values, top];
-        self.drawn++;
-      },
-    };
-    handle.current = self;
-    self.draw(last[0], last[1]);
+    const before = handle.current;
+    const self = (handle.current = painter(canvas.current!, layers, experts, before?.drawn ?? 0));
+    self.draw(new Float32Array(layers * experts), 1);
     return () => {
       if (handle.current === self) handle.current = null;
     };
   }, [layers, experts, width, dark.value]);
 
-  // What lies over the picture: lines between few experts, marks, the selected cell, the cursor.
-  useEffect(() => {
-    const target = over.current!;
-    const ratio = devicePixelRatio;
-    [target.width, target.height] = [Math.round(width * ratio), Math.round(height * ratio)];
-    const c = target.getContext("2d")!;
-    c.scale(ratio, ratio);
-    const style = getComputedStyle(document.documentElement);
-    const [text, ground] = [style.getPropertyValue("--text"), style.getPropertyValue("--surface")];
-    const w = width / experts;
-    if (w >= 8) {
-      c.fillStyle = ground;
-      for (let n = 1; n < experts; n++) c.fillRect(Math.round(n * w), 0, 1, height);
-      for (let n = 1; n < layers; n++) c.fillRect(0, n * cellHeight, width, 1);
-    }
-    const frame = (cell: Cell, colour: string, thick: number, room: number) => {
-      c.strokeStyle = colour;
-      c.lineWidth = thick;
-      const [cw, grow] = [Math.max(w, 5), room];
-      c.strokeRect(cell.expert * w + w / 2 - cw / 2 - grow, cell.layer * cellHeight - grow, cw + 2 * grow, cellHeight + 2 * grow);
-    };
-    for (const [name, mark] of marks) {
-      const [layer, expert] = name.split(".").map(Number) as [number, number];
-      const [x, y, r] = [expert * w + w / 2, layer * cellHeight + cellHeight / 2, Math.max(3, Math.min(cellHeight, Math.max(w, 7)) / 2 - 1)];
-      c.lineWidth = 3.5;
-      for (const colour of [ground, text]) {
-        c.strokeStyle = c.fillStyle = colour;
-        c.beginPath();
-        if (mark === "ban") {
-          c.moveTo(x - r, y - r), c.lineTo(x + r, y + r), c.moveTo(x + r, y - r), c.lineTo(x - r, y + r);
-        } else if (mark === "force") {
-          c.rect(x - r, y - r, 2 * r, 2 * r);
-        } else if (mark === "bias") {
-          c.moveTo(x - r, y), c.lineTo(x + r, y), c.moveTo(x, y - r), c.lineTo(x, y + r);
-        } else {
-          c.arc(x, y, r, 0, 7);
-        }
-        c.stroke();
-        c.lineWidth = 1.5;
-      }
-    }
-    if (selected) frame(selected, ground, 4, 2), frame(selected, text, 2, 2);
-    if (cursor) frame(cursor, style.getPropertyValue("--accent"), 2, 1);
-  }, [width, height, layers, experts, marks, selected, cursor, dark.value]);
+  useEffect(() => paintOver(over.current!, { width, height, layers, experts, marks, selected, cursor }), [width, height, layers, experts, marks, selected, cursor, dark.value]);
 
   const at = (e: MouseEvent): Cell => {
     const box = canvas.current!.getBoundingClientRect();
@@ -134,16 +163,9 @@ export function ExpertMap({ label, layers, experts, selected, marks, describe, o
   };
 
   const keys = (e: KeyboardEvent) => {
-    const from = cursor ?? selected ?? { layer: 0, expert: 0 };
-    const far = e.shiftKey ? 10 : 1;
-    const move: Record<string, [number, number]> = {
-      ArrowUp: [-far, 0], ArrowDown: [far, 0], ArrowLeft: [0, -far], ArrowRight: [0, far], Home: [0, -experts], End: [0, experts], PageUp: [-layers, 0], PageDown: [layers, 0],
-    };
-    const step = move[e.key];
-    if (step) {
-      const within = (x: number, n: number) => Math.max(0, Math.min(n - 1, x));
-      setCursor(cursor ? { layer: within(from.layer + step[0], layers), expert: within(from.expert + step[1], experts) } : from);
-    } else if ((e.key === "Enter" || e.key === " ") && cursor) onSelect(cursor);
+    const to = moved(e, cursor, selected, layers, experts);
+    if (to) setCursor(to);
+    else if ((e.key === "Enter" || e.key === " ") && cursor) onSelect(cursor);
     else if (e.key === "Escape") setCursor(null);
     else return;
     e.preventDefault();

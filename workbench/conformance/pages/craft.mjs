@@ -114,4 +114,21 @@ export async function craft(url) {
     await page.locator("text=Layer 3, expert 7").first().waitFor();
     ok((await page.getAttribute("button:text-is('All')", "aria-pressed")) === "true", "all tokens are shown");
   });
+
+  await check("addresses with nonsense show a page all the same", async () => {
+    for (const path of [
+      "experts?stream=abc&beside=-3&mode=zzz&back=1e9&expert=999.999",
+      "experts?stream=99999&beside=99998&mode=token&back=-5&expert=__proto__",
+      "chat?temperature=hot&top_k=1e400&params=%7B&script=%00&mark=%3Cb%3E",
+      "nowhere/at/all?x=1",
+      "%3Cscript%3E",
+    ]) {
+      const page = await open(`${url}/ui/${path}`);
+      await live(page);
+      await page.waitForTimeout(300);
+      ok((await page.locator("main").textContent()).length > 20, `${path} is empty`);
+      await page.click("nav >> text=Engine");
+      await page.locator("text=Memory by arena").waitFor();
+    }
+  });
 }

@@ -15,6 +15,12 @@ async function handleOf(page, id) {
   return until("the stream " + id, async () => (await option.first().getAttribute("value").catch(() => "")) || "");
 }
 
+/** How many tokens of its stream a map has. */
+async function tokensOf(page, map = 0) {
+  const text = await page.locator(".experts-maps header .unit:not(.state)").nth(map).textContent();
+  return Number(/^([\d,]+) tokens/.exec(text)[1].replace(",", ""));
+}
+
 /** What "Save data" saves. */
 async function saved(page) {
   const download = page.waitForEvent("download");
@@ -28,7 +34,7 @@ export async function experts(url) {
     await live(page);
     const { id, tokens } = await complete(url, { max_tokens: 200 });
     await page.selectOption("label:has-text('Stream') select", await handleOf(page, id));
-    await until("all tokens", async () => (await page.locator(".experts-maps header").first().textContent()).includes("200 tokens"));
+    await until("all tokens", async () => (await tokensOf(page)) === 200);
     const data = await saved(page);
     equal(data.streams[0].tokens, 200, "tokens");
     equal(data.streams[0].counts, counted(tokens, 8, 32), "counts of every expert");
@@ -39,7 +45,7 @@ export async function experts(url) {
     const page = await open(url + "/ui/experts?mode=token");
     await live(page);
     const { tokens } = await complete(url, { max_tokens: 50 });
-    await until("the tokens", async () => (await page.locator(".experts-maps header").first().textContent()).includes("50 tokens"));
+    await until("the tokens", async () => (await tokensOf(page)) === 50);
     const range = page.locator(".scrub input");
     for (const at of [49, 0, 23]) {
       await range.fill(String(at));
@@ -63,7 +69,7 @@ export async function experts(url) {
     const page = await open(url + "/ui/experts?mode=all");
     await live(page);
     const reply = complete(url, { max_tokens: 160, roundhouse: { pace: 40 } });
-    await until("a third of the tokens", async () => Number(/([\d,]+) tokens/.exec(await page.locator(".experts-maps header").first().textContent())?.[1] ?? 0) > 50);
+    await until("a third of the tokens", async () => (await tokensOf(page)) > 50);
     // The busiest expert of layer 2, as the page has counted.
     const so = (await saved(page)).streams[0].counts[2];
     const expert = so.indexOf(Math.max(...so));
@@ -81,7 +87,7 @@ export async function experts(url) {
     ok(after.length >= 20, `${after.length} tokens after`);
     evidence(`a banned expert in the ${after.length} rows after the ban`, after.filter(has).length, "choices", "<=", 0);
     // And the frames that the page has had say the same.
-    await until("the last tokens", async () => (await page.locator(".experts-maps header").first().textContent()).includes("160 tokens"));
+    await until("the last tokens", async () => (await tokensOf(page)) === 160);
     equal((await saved(page)).streams[0].counts, counted(tokens, 8, 32), "counts of every expert");
   });
 
@@ -137,9 +143,7 @@ export async function experts(url) {
     const page = await open(between.url + "/ui/experts", { expected: ["WebSocket", "ERR_"] });
     await live(page);
     const reply = complete(url, { max_tokens: 150, roundhouse: { pace: 50 } });
-    const head = () => page.locator(".experts-maps header").first().textContent();
-    const seen = async () => Number(/([\d,]+) tokens/.exec(await head())?.[1] ?? 0);
-    await until("some tokens", async () => (await seen()) > 20);
+    await until("some tokens", async () => (await tokensOf(page)) > 20);
     between.refuse(true);
     between.cut();
     await until("the loss", async () => (await page.locator(".state").first().textContent()).includes("Not connected"));
@@ -147,7 +151,7 @@ export async function experts(url) {
     between.refuse(false);
     await live(page);
     const { tokens } = await reply;
-    await until("all tokens", async () => (await seen()) === 150);
+    await until("all tokens", async () => (await tokensOf(page)) === 150);
     const data = await saved(page);
     equal(data.streams[0].counts, counted(tokens, 8, 32), "counts of every expert");
     const now = await counts(page);
@@ -163,10 +167,7 @@ export async function experts(url) {
     const [first, second] = [await handleOf(page, a.id), await handleOf(page, b.id)];
     await page.selectOption("label:has-text('Stream') select", first);
     await page.selectOption("label:has-text('Side by side') select", second);
-    await until("both maps", async () => {
-      const heads = await page.locator(".experts-maps .card header").allTextContents();
-      return heads[0]?.includes("120 tokens") && heads[1]?.includes("90 tokens");
-    });
+    await until("both maps", async () => (await page.locator(".experts-maps .map").count()) === 2 && (await tokensOf(page)) === 120 && (await tokensOf(page, 1)) === 90);
     const [ofA, ofB] = [counted(a.tokens, 8, 32), counted(b.tokens, 8, 32)];
     const want = ofA.map((row, layer) => {
       const [sumA, sumB] = [row.reduce((x, y) => x + y), ofB[layer].reduce((x, y) => x + y)];
@@ -185,7 +186,7 @@ export async function experts(url) {
     const page = await open(url + "/ui/experts?mode=all");
     await live(page);
     const { tokens } = await complete(url, { max_tokens: 120 });
-    await until("the tokens", async () => (await page.locator(".experts-maps header").first().textContent()).includes("120 tokens"));
+    await until("the tokens", async () => (await tokensOf(page)) === 120);
     const of = counted(tokens, 8, 32)[6];
     const expert = of.indexOf(Math.max(...of));
     // By keyboard: down six layers, right to the expert.

@@ -1,7 +1,7 @@
 // A conversation: what was said, and what is known of every token of an answer.
 
 import { signal } from "@preact/signals";
-import { ask, events } from "../../api";
+import { ask, events, get } from "../../api";
 import { model } from "../../live/live";
 import { carried, isEmpty } from "../../steering";
 import { roundhouse, sampling } from "./settings";
@@ -32,7 +32,7 @@ export interface Piece {
 }
 
 /** Pieces come in blocks: what is complete is not drawn again. */
-export const BLOCK = 64;
+const BLOCK = 64;
 
 export interface Turn {
   id: number;
@@ -148,8 +148,7 @@ async function answer() {
 const TOP = 8;
 
 async function firstModel(): Promise<string> {
-  const reply = (await (await ask("/v1/models")).json()) as { data: { id: string }[] };
-  const first = reply.data[0];
+  const first = (await get<{ data: { id: string }[] }>("/v1/models")).data[0];
   if (!first) throw new Error("The server has no model yet.");
   return first.id;
 }

@@ -64,7 +64,7 @@ export function keep() {
 }
 
 /** Asks which scripts there are. */
-export function load() {
+function load() {
   get<{ scripts: Script[] }>("/roundhouse/v1/scripts").then(
     (reply) => {
       scripts.value = reply.scripts.filter((one) => !one.no_script);

@@ -36,48 +36,7 @@ function Experts() {
   const selected = cellOf(param("expert"), shape);
   const handles = second > 0 ? [first, second] : [first];
   const maps = [useRef<MapHandle>(null), useRef<MapHandle>(null)];
-  const shown = useRef<Picture[]>([]);
-  const [heads, setHeads] = useState<{ tokens: number; kept: number; position: number; text: string }[]>([]);
-  const [top, setTop] = useState(1);
-  const [rate, setRate] = useState(0);
-
-  // Pictures are asked for at every frame of the screen in which the last ones have come.
-  useEffect(() => {
-    if (!shape) return;
-    let [frame, frames, since, told, scaleTop, fits] = [0, 0, performance.now(), 0, 0, 0];
-    let stopped = false;
-    const views: View[] = handles.map((handle) => ({ handle, mode, back }));
-    const step = (now: number) => {
-      if (stopped) return;
-      frame = requestAnimationFrame(step);
-      draw(views)?.then((pictures) => {
-        if (stopped) return;
-        let most = 0;
-        for (const { values } of pictures) for (let n = 0; n < values.length; n++) if (values[n]! > most) most = values[n]!;
-        const wanted = round(most);
-        if (wanted * 1.4 > scaleTop) fits = now;
-        if (wanted > scaleTop || now - fits > 1000) [scaleTop, fits] = [wanted, now]; // it grows at once, and shrinks slowly: it does not flicker
-        pictures.forEach((picture) => maps[handles.indexOf(picture.handle)]?.current?.draw(picture.values, scaleTop));
-        for (const old of shown.current) done(old);
-        shown.current = pictures;
-        frames++;
-        if (now - told > 200) {
-          told = now;
-          setTop(scaleTop);
-          setHeads(handles.map((handle) => pictures.find((one) => one.handle === handle) ?? { tokens: 0, kept: 0, position: 0, text: "" }).map(({ tokens, kept, position, text }) => ({ tokens, kept, position, text })));
-        }
-        if (now - since > 1000) {
-          setRate((frames * 1000) / (now - since));
-          [frames, since] = [0, now];
-        }
-      });
-    };
-    frame = requestAnimationFrame(step);
-    return () => {
-      stopped = true;
-      cancelAnimationFrame(frame);
-    };
-  }, [shape, mode, back, handles.join()]);
+  const { shown, heads, top, rate } = usePictures(shape, handles, mode, back, maps);
 
   // What is said beside the map follows four times a second: nobody reads faster.
   const cell = selected ?? { layer: -1, expert: -1 };
@@ -138,7 +97,7 @@ function Experts() {
           ))}
           <div class="row experts-foot">
             <Legend top={top} unit={UNITS[mode]} mode={mode} />
-            <span class="unit" data-rate={rate.toFixed(1)} data-frames={trouble.value.frames} title="pictures a second that this page draws">
+            <span class="unit" data-rate={rate.toFixed(1)} title="pictures a second that this page draws">
               {rate > 0 ? rate.toFixed(0) : "–"} pictures/s{trouble.value.dropped > 0 ? ` · ${whole(trouble.value.dropped)} frames dropped` : ""}
             </span>
           </div>
@@ -148,6 +107,51 @@ function Experts() {
       </div>
     </div>
   );
+}
+
+/** What is said of a picture beside it. */
+type Head = Omit<Picture, "handle" | "values">;
+
+/** Draws pictures into maps, one at every frame of the screen in which the last one has come. */
+function usePictures(shape: Model | null, handles: number[], mode: Mode, back: number, maps: { current: MapHandle | null }[]) {
+  const shown = useRef<Picture[]>([]);
+  const [state, setState] = useState<{ heads: Head[]; top: number }>({ heads: [], top: 1 });
+  const [rate, setRate] = useState(0);
+  useEffect(() => {
+    if (!shape) return;
+    let [frame, frames, since, told, top, fits] = [0, 0, performance.now(), 0, 0, 0];
+    let stopped = false;
+    const views: View[] = handles.map((handle) => ({ handle, mode, back }));
+    const show = (pictures: Picture[], now: number) => {
+      let most = 0;
+      for (const { values } of pictures) for (let n = 0; n < values.length; n++) if (values[n]! > most) most = values[n]!;
+      const wanted = round(most);
+      if (wanted * 1.4 > top) fits = now;
+      if (wanted > top || now - fits > 1000) [top, fits] = [wanted, now]; // it grows at once, and shrinks slowly: it does not flicker
+      pictures.forEach((picture) => maps[handles.indexOf(picture.handle)]?.current?.draw(picture.values, top));
+      for (const old of shown.current) done(old);
+      shown.current = pictures;
+      frames++;
+      if (now - told > 200) {
+        told = now;
+        setState({ top, heads: handles.map((handle) => pictures.find((one) => one.handle === handle) ?? { tokens: 0, kept: 0, position: 0, text: "" }) });
+      }
+      if (now - since > 1000) {
+        setRate((frames * 1000) / (now - since));
+        [frames, since] = [0, now];
+      }
+    };
+    const step = (now: number) => {
+      frame = requestAnimationFrame(step);
+      draw(views)?.then((pictures) => stopped || show(pictures, now));
+    };
+    frame = requestAnimationFrame(step);
+    return () => {
+      stopped = true;
+      cancelAnimationFrame(frame);
+    };
+  }, [shape, mode, back, handles.join()]);
+  return { shown, ...state, rate };
 }
 
 const said = { ban: "banned", force: "forced", bias: "biased", scale: "scaled" };
